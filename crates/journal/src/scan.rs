@@ -1,0 +1,166 @@
+//! Reading a raw segment from disk batch by batch, and looking for what lies behind damage. Shared
+//! by recovery, check, repair, compression and the readers.
+
+use std::io;
+
+use crate::disk::File;
+use crate::format::{
+    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, HEADER_PAGE_BYTES,
+    HeaderError, SegmentHeader, align_batch,
+};
+
+/// Reads and checks the header page of a segment file.
+pub fn read_header(file: &dyn File) -> io::Result<Result<SegmentHeader, HeaderError>> {
+    let mut page = [0u8; HEADER_PAGE_BYTES];
+    match file.read_exact_at(&mut page, 0) {
+        Ok(()) => Ok(SegmentHeader::parse(&page)),
+        // A file shorter than a page: zero-filling had just begun, or it was cut by a stranger.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let len = usize::try_from(file.len()?).unwrap_or(HEADER_PAGE_BYTES);
+            let short = &mut page[..len.min(HEADER_PAGE_BYTES)];
+            file.read_exact_at(short, 0)?;
+            let zeros = short.iter().all(|&byte| byte == 0);
+            Ok(Err(if zeros { HeaderError::Unused } else { HeaderError::Damaged }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the next batch must stand and what it must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Byte offset in the segment's file.
+    pub offset: u64,
+    /// Its first sequence.
+    pub seq: u64,
+    /// Its `prev_chain`.
+    pub chain: u32,
+}
+
+impl Expected {
+    /// The place of a segment's first batch.
+    #[must_use]
+    pub fn first(header: &SegmentHeader) -> Self {
+        Self { offset: HEADER_PAGE_BYTES as u64, seq: header.first_seq, chain: header.page_crc() }
+    }
+
+    /// The place after a batch that stood here.
+    #[must_use]
+    pub fn after(self, batch: &BatchHeader) -> Self {
+        let end = self.offset + BATCH_HEADER_BYTES as u64 + u64::from(batch.bytes);
+        Self { offset: align_batch(end), seq: batch.end_seq(), chain: batch.chain() }
+    }
+}
+
+/// Whether the batch header fits the segment and the place. The payload is not looked at.
+pub fn check_place(
+    header: &SegmentHeader,
+    expected: &Expected,
+    batch: &BatchHeader,
+) -> Result<(), &'static str> {
+    if batch.salt != header.salt || batch.epoch != header.epoch {
+        return Err("the batch is of another epoch");
+    }
+    if batch.first_seq != expected.seq {
+        return Err("the batch does not continue the sequence");
+    }
+    if batch.prev_chain != expected.chain {
+        return Err("the batch does not continue the chain of checksums");
+    }
+    Ok(())
+}
+
+/// One batch of a segment held in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct ScannedBatch<'a> {
+    /// Where its header starts.
+    pub offset: u64,
+    /// Its header, checked.
+    pub header: BatchHeader,
+    /// Its payload; the batch's checksum holds.
+    pub payload: &'a [u8],
+}
+
+/// A raw segment's bytes in memory, from the header page to the end of the file.
+pub struct RawSegment<'a> {
+    header: &'a SegmentHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> RawSegment<'a> {
+    /// `bytes` are the whole file, header page included.
+    #[must_use]
+    pub fn new(header: &'a SegmentHeader, bytes: &'a [u8]) -> Self {
+        Self { header, bytes }
+    }
+
+    /// The batch that must stand at `expected`, or why none does.
+    pub fn batch_at(&self, expected: &Expected) -> Result<ScannedBatch<'a>, &'static str> {
+        let batch = self.whole_batch(expected.offset)?;
+        check_place(self.header, expected, &batch.header)?;
+        Ok(batch)
+    }
+
+    /// A batch at `offset` whose own checksums hold, whatever its place.
+    fn whole_batch(&self, offset: u64) -> Result<ScannedBatch<'a>, &'static str> {
+        let start = usize::try_from(offset).map_err(|_| "past the end of the segment")?;
+        let head = self
+            .bytes
+            .get(start..start.saturating_add(BATCH_HEADER_BYTES))
+            .ok_or("past the end of the segment")?;
+        let header = BatchHeader::parse(head).map_err(|error| match error {
+            crate::format::BatchHeaderError::Magic => "no batch starts here",
+            crate::format::BatchHeaderError::Checksum => "the batch header's checksum fails",
+            crate::format::BatchHeaderError::Impossible => "the batch header is impossible",
+        })?;
+        let from = start + BATCH_HEADER_BYTES;
+        let payload = self
+            .bytes
+            .get(from..from.saturating_add(header.bytes as usize))
+            .ok_or("the batch reaches past the end of the segment")?;
+        if crc32c::crc32c(payload) != header.payload_crc {
+            return Err("the batch payload's checksum fails");
+        }
+        Ok(ScannedBatch { offset, header, payload })
+    }
+
+    /// The first whole batch of this segment's epoch at or after `from`. Its presence behind
+    /// damage proves that the damaged bytes were once durable: a batch is written only after the
+    /// sync of the one before it has succeeded.
+    #[must_use]
+    pub fn find_batch(&self, from: u64) -> Option<ScannedBatch<'a>> {
+        let magic = BATCH_MAGIC.to_le_bytes();
+        let mut offset = align_batch(from);
+        while let Some(rest) = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)) {
+            if rest.len() < BATCH_HEADER_BYTES {
+                return None;
+            }
+            if rest[..4] == magic
+                && let Ok(batch) = self.whole_batch(offset)
+                && batch.header.salt == self.header.salt
+                && batch.header.epoch == self.header.epoch
+            {
+                return Some(batch);
+            }
+            offset += BATCH_ALIGN_BYTES;
+        }
+        None
+    }
+
+    /// One past the last byte that is not zero, if there is one at or after `from`.
+    #[must_use]
+    pub fn last_written(&self, from: u64) -> Option<u64> {
+        let from = usize::try_from(from).ok()?;
+        let last = self.bytes.get(from..)?.iter().rposition(|&byte| byte != 0)?;
+        Some((from + last + 1) as u64)
+    }
+}
+
+/// Reads a whole file into memory.
+pub fn read_whole(file: &dyn File) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?)
+        .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "larger than memory"))?;
+    let mut bytes = vec![0u8; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}

@@ -1,0 +1,87 @@
+//! What the journal tells about itself.
+
+use std::time::Duration;
+
+/// A snapshot of the journal's state, cheap enough to take at every scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Segments in use, the active one included.
+    pub segments: usize,
+    /// How many of them are compressed.
+    pub segments_compressed: usize,
+    /// Bytes of all segment files, the prepared one included.
+    pub bytes: u64,
+    /// The oldest sequence kept.
+    pub first_seq: u64,
+    /// One past the last durable sequence.
+    pub durable: u64,
+    /// Counts the openings of the store.
+    pub epoch: u32,
+    /// Bytes waiting for the next write.
+    pub pending_bytes: usize,
+    /// Batches committed since the open.
+    pub batches: u64,
+    /// Syncs of the journal since the open.
+    pub syncs: u64,
+    /// Frames committed since the open.
+    pub frames: u64,
+    /// Time spent in the last batch's write and sync.
+    pub sync_last: Duration,
+    /// Whether a write or sync has failed.
+    pub poisoned: Option<String>,
+    /// Whether appends are refused for want of space.
+    pub no_space: bool,
+    /// Free bytes of the file system when last looked at.
+    pub free_bytes: u64,
+    /// Whether the next segment stands ready.
+    pub next_ready: bool,
+    /// The last failure of compression or retention, which endangers nothing.
+    pub housekeeping_failure: Option<String>,
+    /// Set while the wall clock is not trusted and retention is held back.
+    pub clock_suspect: Option<ClockSuspect>,
+}
+
+/// Why the wall clock is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockSuspect {
+    /// The time that was expected, milliseconds since the Unix epoch.
+    pub expected_ms: u64,
+    /// The time that the wall clock shows.
+    pub wall_ms: u64,
+}
+
+/// What opening a journal found and did.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Whether the store was created by this open.
+    pub created: bool,
+    /// Whether the last frame says that the journal was closed in order.
+    pub clean: bool,
+    /// The epoch that has begun.
+    pub epoch: u32,
+    /// Segments in use.
+    pub segments: usize,
+    /// The oldest sequence kept.
+    pub first_seq: u64,
+    /// One past the last durable sequence.
+    pub durable: u64,
+    /// Frames copied into the new segment because nothing later proved them durable.
+    pub frames_secured: u32,
+    /// The torn tail that was cut, if there was one.
+    pub cut: Option<Cut>,
+    /// Bytes read to find the end.
+    pub bytes_scanned: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A torn tail: bytes after the last whole batch, with nothing valid among or after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment's number.
+    pub segment: u64,
+    /// Where the torn bytes begin.
+    pub offset: u64,
+    /// How many there were, up to the last one that was not zero.
+    pub bytes: u64,
+}
