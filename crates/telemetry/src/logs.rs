@@ -1,0 +1,53 @@
+//! Structured logs: one JSON object a line on standard error, through a bounded queue that drops
+//! lines rather than delay a request, and counts what it dropped.
+
+use std::panic::PanicHookInfo;
+
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
+/// Lines that may wait to be written.
+const LINES_MAX: usize = 8192;
+
+/// Keeps the writer alive; dropping it writes what waits.
+pub struct LogWriter {
+    _worker: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+impl LogWriter {
+    /// A count of lines dropped because too many waited, for the metrics.
+    pub fn dropped_counter(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let dropped = self.dropped.clone();
+        move || dropped.dropped_lines() as u64
+    }
+}
+
+/// Has every `tracing` event of at least `level` written, and panics logged by their place only: a
+/// panic's message may hold what was being worked on.
+///
+/// # Panics
+/// When logging was started before in this process.
+pub fn start(level: LevelFilter) -> LogWriter {
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_MAX)
+        .thread_name("logs")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_max_level(level)
+        .with_writer(writer)
+        .init();
+    std::panic::set_hook(Box::new(log_panic));
+    LogWriter { _worker: worker, dropped }
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let (file, line) = panic.location().map_or(("?", 0), |place| (place.file(), place.line()));
+    tracing::error!(file, line, "panic");
+}
