@@ -65,8 +65,8 @@ apt_install() {
     }
     refresh_apt_lists || return 1
     step "Installing $*"
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-remove --no-install-recommends "$@" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+        apt-get install -q -y -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "$@" >/dev/null
 }
 
 # Prints the version that apt would install of package $1; nothing when there is none.
@@ -79,8 +79,8 @@ use_rustup() {
     PATH="$(dirname "$rustup"):$PATH"
     # One that is installed already, whatever the default is.
     while read -r name _; do
+        case "$name" in stable* | 1.*) ;; *) continue ;; esac
         version=$(version_of "$rustup" run "$name" cargo)
-        case "$name" in nightly* | '') continue ;; esac
         if [ -n "$version" ] && version_at_least "$version" "$(rust_version_min)"; then
             export RUSTUP_TOOLCHAIN=$name
             return 0
