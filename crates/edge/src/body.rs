@@ -1,0 +1,101 @@
+//! Reading a body: bounded in bytes and in time, and without a copy when it arrived with the head.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::connection::ConnectionState;
+use crate::problem::{Problem, ProblemKind};
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BodyError {
+    /// It has more bytes than allowed.
+    #[error("the body has more than {bytes_max} bytes")]
+    TooLarge {
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// It did not arrive in time.
+    #[error("the body did not arrive in time")]
+    TimedOut,
+    /// The connection or the framing broke.
+    #[error("the body did not arrive whole")]
+    Broken,
+}
+
+impl BodyError {
+    /// The answer. The rest of the body is not waited for, so each ends the connection.
+    pub fn problem(&self) -> Problem {
+        let problem = match self {
+            Self::TooLarge { bytes_max } => Problem::from(ProblemKind::TOO_LARGE)
+                .detail(format!("the bound is {bytes_max} bytes")),
+            Self::TimedOut => ProblemKind::BODY_TIMEOUT.into(),
+            Self::Broken => ProblemKind::BROKEN_BODY.into(),
+        };
+        problem.closing()
+    }
+}
+
+pub(crate) async fn read(
+    body: &mut Incoming,
+    bytes_max: usize,
+    connection: &ConnectionState,
+) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(BodyError::TooLarge { bytes_max });
+    }
+    let Some(first) = next(body, connection).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && first.len() <= bytes_max {
+        connection.body_read(first.len());
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    loop {
+        if whole.len() > bytes_max {
+            return Err(BodyError::TooLarge { bytes_max });
+        }
+        match next(body, connection).await? {
+            Some(more) => whole.extend_from_slice(&more),
+            None => {
+                connection.body_read(whole.len());
+                return Ok(whole.freeze());
+            }
+        }
+    }
+}
+
+/// The next bytes, or `None` at the end. The core's sweeper wakes this when the time is over.
+async fn next(
+    body: &mut Incoming,
+    connection: &ConnectionState,
+) -> Result<Option<Bytes>, BodyError> {
+    poll_fn(|context| {
+        loop {
+            let frame = match Pin::new(&mut *body).poll_frame(context) {
+                Poll::Pending if connection.body_expired() => {
+                    return Poll::Ready(Err(BodyError::TimedOut));
+                }
+                Poll::Pending => {
+                    connection.await_body(context.waker());
+                    return Poll::Pending;
+                }
+                Poll::Ready(frame) => frame,
+            };
+            return Poll::Ready(match frame {
+                None => Ok(None),
+                Some(Err(_)) => Err(BodyError::Broken),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Ok(Some(data)),
+                    // Trailers mean nothing here.
+                    Err(_) => continue,
+                },
+            });
+        }
+    })
+    .await
+}

@@ -1,0 +1,278 @@
+//! The cores: a thread each with a runtime of its own, an accept loop on each of its listeners, and a
+//! sweeper that holds its connections' deadlines. Cores share nothing but the control.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use slab::Slab;
+use telemetry::Metrics;
+use tokio::sync::{Notify, watch};
+
+use crate::clock;
+use crate::connection::{self, ConnectionState};
+use crate::control::{Control, Drained, Stage};
+use crate::log::LogPolicy;
+use crate::request::{CoreContext, Service};
+
+/// How often deadlines are looked at: the grain of every deadline.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// The same while draining, when the end is waited for.
+const SWEEP_EVERY_DRAINING: Duration = Duration::from_millis(10);
+/// Time that a failing accept is left alone, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two log lines about failing accepts.
+const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What holds for every connection.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long anything is waited for.
+    pub deadlines: Deadlines,
+    /// Connections open at once, over all cores. Further ones wait in the listeners' backlog.
+    pub connections_max: usize,
+    /// Which requests are logged.
+    pub log: LogPolicy,
+    /// The name of the threads, of which the core's number is a part.
+    pub name: &'static str,
+}
+
+/// How long a connection may stay in each of its phases. Looked at every 100 ms.
+#[derive(Debug, Clone)]
+pub struct Deadlines {
+    /// Time for a head to arrive, from its first byte. The connection is closed then.
+    pub header: Duration,
+    /// Time for a body to arrive, from the first wait for it. Answered with 408.
+    pub body: Duration,
+    /// Time that a connection may stay without a request, or without taking its answer.
+    pub idle: Duration,
+    /// Time for the sender to end after an answer that did not wait for the whole request.
+    pub linger: Duration,
+}
+
+/// Running cores.
+pub struct Cores {
+    threads: Vec<JoinHandle<()>>,
+    control: Arc<Control>,
+}
+
+impl Cores {
+    /// What drains them.
+    pub fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
+    /// Waits until all have drained.
+    ///
+    /// # Panics
+    /// When a core's thread panicked.
+    pub fn join(self) -> Drained {
+        for thread in self.threads {
+            thread.join().expect("a core's thread ends by draining");
+        }
+        self.control.drained()
+    }
+}
+
+/// Starts one core for each element of `listeners`. `service` is called once on each core's thread,
+/// inside its runtime, and may spawn local tasks there.
+///
+/// # Errors
+/// When a thread or a runtime cannot be made, or a listener cannot be used.
+pub fn start<S: Service>(
+    config: &Config,
+    listeners: Vec<Vec<TcpListener>>,
+    metrics: &Arc<Metrics>,
+    service: impl Fn(CoreContext) -> S + Clone + Send + 'static,
+) -> io::Result<Cores> {
+    let control = Arc::new(Control::new());
+    let cores = listeners.len().max(1);
+    let mut threads = Vec::with_capacity(cores);
+    for (number, listeners) in listeners.into_iter().enumerate() {
+        let context = CoreContext { core: number, metrics: metrics.core(number) };
+        let (config, control, service) = (config.clone(), Arc::clone(&control), service.clone());
+        let connections_max = config.connections_max.div_ceil(cores);
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let thread = std::thread::Builder::new().name(format!("{}-{number}", config.name)).spawn(
+            move || run_core(&config, connections_max, listeners, control, context, service),
+        )?;
+        threads.push(thread);
+    }
+    Ok(Cores { threads, control })
+}
+
+/// One core, as its connections see it.
+pub(crate) struct Core<S> {
+    pub(crate) service: S,
+    pub(crate) context: CoreContext,
+    pub(crate) log: LogPolicy,
+    control: Arc<Control>,
+    deadlines: Deadlines,
+    connections_max: usize,
+    connections: RefCell<Slab<Rc<ConnectionState>>>,
+    connection_ended: Notify,
+    /// Coarse time, moved by the sweeper.
+    now: Rc<Cell<Duration>>,
+    request_ids: Cell<u64>,
+    requests: Cell<u64>,
+}
+
+impl<S> Core<S> {
+    pub(crate) fn draining(&self) -> bool {
+        self.control.draining()
+    }
+
+    pub(crate) fn next_request_id(&self) -> u64 {
+        self.request_ids.replace(self.request_ids.get().wrapping_add(1))
+    }
+
+    pub(crate) fn count_request(&self) -> u64 {
+        self.requests.replace(self.requests.get() + 1)
+    }
+}
+
+fn run_core<S: Service>(
+    config: &Config,
+    connections_max: usize,
+    listeners: Vec<TcpListener>,
+    control: Arc<Control>,
+    context: CoreContext,
+    service: impl FnOnce(CoreContext) -> S,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a runtime needs an epoll descriptor and an eventfd, which a starting process has");
+    runtime.block_on(async {
+        // Ids of different processes and cores start far apart.
+        let first_id = RandomState::new().hash_one(context.core);
+        let core = Rc::new(Core {
+            service: service(context.clone()),
+            context,
+            log: config.log,
+            control,
+            deadlines: config.deadlines.clone(),
+            connections_max,
+            connections: RefCell::new(Slab::new()),
+            connection_ended: Notify::new(),
+            now: Rc::new(Cell::new(clock::now())),
+            request_ids: Cell::new(first_id),
+            requests: Cell::new(0),
+        });
+        let stage = core.control.watch();
+        for listener in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)
+                .expect("a non-blocking listener can be registered with epoll");
+            tokio::task::spawn_local(accept(Rc::clone(&core), listener, stage.clone()));
+        }
+        sweep(&core, stage).await;
+    });
+}
+
+/// Accepts until draining starts.
+async fn accept<S: Service>(
+    core: Rc<Core<S>>,
+    listener: tokio::net::TcpListener,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let mut logged = None;
+    loop {
+        while core.connections.borrow().len() >= core.connections_max && !core.draining() {
+            core.context.metrics.accept_paused();
+            tokio::select! {
+                () = core.connection_ended.notified() => {}
+                _ = stage.changed() => {}
+            }
+        }
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stage.changed() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => spawn_connection(&core, stream),
+            Err(error) => {
+                core.context.metrics.accept_error();
+                if logged.is_none_or(|last| clock::now() - last >= ACCEPT_LOG_EVERY) {
+                    logged = Some(clock::now());
+                    tracing::warn!(
+                        error = error.to_string(),
+                        "accepting failed; if descriptors are used up, raise `ulimit -n` or lower --connections-max"
+                    );
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Closing a listener resets what waits in its queue, so the queue is emptied first.
+    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        spawn_connection(&core, stream);
+    }
+}
+
+fn spawn_connection<S: Service>(core: &Rc<Core<S>>, stream: tokio::net::TcpStream) {
+    let state = ConnectionState::new(Rc::clone(&core.now));
+    let key = core.connections.borrow_mut().insert(Rc::clone(&state));
+    core.context.metrics.connection_opened();
+    let registered = Registered { core: Rc::clone(core), key };
+    tokio::task::spawn_local(async move {
+        connection::serve(stream, Rc::clone(&registered.core), state).await;
+    });
+}
+
+/// A connection's place among its core's; given up also when its task panics.
+struct Registered<S> {
+    core: Rc<Core<S>>,
+    key: usize,
+}
+
+impl<S> Drop for Registered<S> {
+    fn drop(&mut self) {
+        self.core.connections.borrow_mut().remove(self.key);
+        self.core.context.metrics.connection_closed();
+        self.core.connection_ended.notify_one();
+    }
+}
+
+/// Holds deadlines until the core has drained.
+async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
+    let mut drain_start = None;
+    loop {
+        core.now.set(clock::now());
+        let current = *stage.borrow();
+        let mut idle_max = core.deadlines.idle;
+        if let Stage::Draining { grace, deadline } = current {
+            let start = *drain_start.get_or_insert(clock::now());
+            idle_max = idle_max.min(grace);
+            let left = core.connections.borrow().len();
+            let over = clock::now() - start >= deadline;
+            if left == 0 && accept_loops_ended(core) || over {
+                core.control.count_cut_off(left);
+                return;
+            }
+        }
+        for (_, connection) in core.connections.borrow().iter() {
+            connection.sweep(&core.deadlines, idle_max);
+        }
+        if drain_start.is_some() {
+            tokio::time::sleep(SWEEP_EVERY_DRAINING).await;
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                _ = stage.changed() => {}
+            }
+        }
+    }
+}
+
+/// Whether nothing but the sweeper and the connections holds the core: each accept loop does.
+fn accept_loops_ended<S>(core: &Rc<Core<S>>) -> bool {
+    Rc::strong_count(core) == 1
+}

@@ -1,0 +1,89 @@
+//! A connection's socket as hyper reads and writes it. It tells the connection's state when bytes
+//! move, so that one sweeper can hold every deadline of a core, and closes with a bounded linger.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::connection::ConnectionState;
+
+/// Bytes read at most after an answer that did not wait for the whole request.
+const LINGER_BYTES_MAX: usize = 32 << 20;
+
+/// The socket and the state to tell.
+pub(crate) struct WatchedIo {
+    stream: TokioIo<TcpStream>,
+    state: Rc<ConnectionState>,
+    discarded: usize,
+}
+
+impl WatchedIo {
+    pub(crate) fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
+        Self { stream: TokioIo::new(stream), state, discarded: 0 }
+    }
+
+    /// Reads and throws away what the sender still sends, up to a bound.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [MaybeUninit::uninit(); 16 * 1024];
+        while self.discarded < LINGER_BYTES_MAX {
+            let mut buffer = tokio::io::ReadBuf::uninit(&mut scratch);
+            let stream = Pin::new(self.stream.inner_mut());
+            ready!(tokio::io::AsyncRead::poll_read(stream, context, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                read => self.discarded += read,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Read for WatchedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.state.bytes_read();
+        }
+        polled
+    }
+}
+
+impl Write for WatchedIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.state.bytes_written();
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Dropping the socket closes it, so there is nothing to do, unless bytes of the request may
+    /// still arrive: closing then makes the kernel send a reset, which can overtake the answer. So
+    /// the sender is told that nothing more comes, and is read to its end (RFC 9112, section 9.6).
+    /// The sweeper bounds the time, a constant the bytes.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.state.starts_lingering() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.poll_discard(context)
+    }
+}

@@ -1,0 +1,250 @@
+//! Problem details (RFC 9457): what a client is told when its request is not fulfilled.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode};
+use http_body_util::Full;
+
+use crate::request::Response;
+
+/// A kind of problem: its `type` is `/problems/{slug}`, a page that explains it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProblemKind {
+    /// The last part of the `type` URI.
+    pub slug: &'static str,
+    /// The status it comes with.
+    pub status: u16,
+    /// The same for every occurrence.
+    pub title: &'static str,
+    /// What it means and what to do, for the page.
+    pub explanation: &'static str,
+}
+
+/// Declares the kinds and a table of them all, which the pages are made from.
+macro_rules! kinds {
+    ($($name:ident = $status:literal, $slug:literal, $title:literal, $explanation:literal;)+) => {
+        impl ProblemKind {
+            $(#[doc = $title] pub const $name: &'static ProblemKind =
+                &ProblemKind { slug: $slug, status: $status, title: $title, explanation: $explanation };)+
+
+            /// Every kind there is.
+            pub const ALL: &'static [&'static ProblemKind] = &[$(ProblemKind::$name,)+];
+        }
+    };
+}
+
+kinds! {
+    NOT_JSON = 400, "not-json", "The body is not JSON",
+        "The body could not be read as JSON; `detail` says where reading stopped. Nothing was stored. Mend the body before sending it again.";
+    BROKEN_BODY = 400, "broken-body", "The body did not arrive whole",
+        "The connection ended, or its framing broke, before the body was complete. Nothing was stored. Send it again.";
+    NOT_FOUND = 404, "not-found", "There is nothing here",
+        "No call has this path, or no usage has this id. An id that this store did not make is answered the same way.";
+    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This call has other methods",
+        "The `Allow` header names the methods of this path.";
+    BODY_TIMEOUT = 408, "body-timeout", "The body did not arrive in time",
+        "The server waits a bounded time for a body (--body-timeout). Nothing was stored. Send it again, on a better connection or in smaller batches.";
+    EXPIRED = 410, "expired", "The usage has expired",
+        "There was a usage with this id, and the operator's retention let it go (--retain).";
+    TOO_LARGE = 413, "too-large", "The body is too large",
+        "A body may have 1 MiB. Nothing was stored. Send fewer items in each batch.";
+    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "The body is in a form that is not taken",
+        "Send `Content-Type: application/json`, or `application/x-ndjson` for a batch of lines, without a `Content-Encoding`.";
+    INVALID = 422, "invalid", "The request is wrong",
+        "`errors` names everything that is wrong at once: a JSON pointer into the body or a parameter's name, a code, and what is expected. Sending it again unchanged cannot help.";
+    KEY_REUSED = 422, "key-reused", "The idempotency key was used with other content",
+        "A usage with this key is stored, and its content differs from this one's. Nothing was stored now. A new usage needs a new key; a retry must send what was sent first, to the letter.";
+    HEAD_TOO_LARGE = 431, "head-too-large", "The request's head is too large",
+        "The head may have 16 KiB and 100 headers.";
+    OUTCOME_UNKNOWN = 500, "outcome-unknown", "Whether the usage was stored is unknown",
+        "The disk failed while the usage was being written, and the server is stopping. Once a server answers again, send the usage again with its idempotency key: it is stored once. Without a key, look in the patient's history first.";
+    INTERNAL = 500, "internal", "The server failed",
+        "The fault is the server's. Quote the request id to whoever runs it.";
+    DAMAGED = 500, "damaged", "Stored data cannot be read",
+        "A checksum does not match. Quote the request id to whoever runs the server: `inhale journal check` says what is damaged.";
+    OVERLOADED = 503, "overloaded", "There is no room right now",
+        "What the server may hold in memory is in use. Nothing was stored. Send again after `Retry-After` seconds; with an idempotency key that is safe however often.";
+    CATCHING_UP = 503, "catching-up", "What this call needs is catching up",
+        "The index, which reads and idempotency keys need, is away or behind. Usages without a key are still taken in. Send again after `Retry-After` seconds.";
+    STOPPING = 503, "stopping", "The server is stopping",
+        "Nothing was stored. Send again: another server, or this one once it is back, will take it.";
+    DISK_FULL = 507, "disk-full", "The disk is full to its reserve",
+        "Nothing was stored. Reads go on; as soon as the operator frees space, usages are taken in again.";
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// A JSON pointer (RFC 6901) into the body, or a parameter's name.
+    pub pointer: String,
+    /// A word for programs.
+    pub code: &'static str,
+    /// What is expected. Never holds what was sent.
+    pub detail: String,
+}
+
+/// One occurrence of a problem.
+#[derive(Debug)]
+pub struct Problem {
+    /// What kind it is of.
+    pub kind: &'static ProblemKind,
+    /// What is particular about this occurrence. Never holds what was sent.
+    pub detail: Option<String>,
+    /// Everything wrong, for kinds that can list it.
+    pub errors: Vec<FieldProblem>,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u32>,
+    /// Methods, for 405.
+    pub allow: Option<&'static [Method]>,
+    /// Whether the connection ends with this answer.
+    pub close: bool,
+}
+
+impl From<&'static ProblemKind> for Problem {
+    fn from(kind: &'static ProblemKind) -> Self {
+        let retry_after = (kind.status == 503).then_some(1);
+        Self { kind, detail: None, errors: Vec::new(), retry_after, allow: None, close: false }
+    }
+}
+
+impl Problem {
+    /// With what is particular about it.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// With everything that is wrong.
+    pub fn errors(mut self, errors: Vec<FieldProblem>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// With the methods there are.
+    pub fn allow(mut self, methods: &'static [Method]) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// As the last answer of its connection.
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The JSON object of RFC 9457, to stand alone or inside another.
+    pub fn json(&self) -> String {
+        let kind = self.kind;
+        let mut json = format!(
+            r#"{{"type":"/problems/{}","title":{},"status":{}"#,
+            kind.slug,
+            quoted(kind.title),
+            kind.status
+        );
+        if let Some(detail) = &self.detail {
+            let _ = write!(json, r#","detail":{}"#, quoted(detail));
+        }
+        if !self.errors.is_empty() {
+            json.push_str(r#","errors":["#);
+            for (index, error) in self.errors.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                let _ = write!(
+                    json,
+                    r#"{comma}{{"pointer":{},"code":"{}","detail":{}}}"#,
+                    quoted(&error.pointer),
+                    error.code,
+                    quoted(&error.detail)
+                );
+            }
+            json.push(']');
+        }
+        json.push('}');
+        json
+    }
+
+    /// The whole answer.
+    pub fn response(&self) -> Response {
+        let mut response = http::Response::new(Full::new(Bytes::from(self.json())));
+        *response.status_mut() =
+            StatusCode::from_u16(self.kind.status).expect("the table holds valid statuses");
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(methods) = self.allow {
+            let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+            let value =
+                HeaderValue::from_str(&names.join(", ")).expect("method names are visible ASCII");
+            headers.insert(ALLOW, value);
+        }
+        if self.kind.status == 415 {
+            headers.insert(
+                HeaderName::from_static("accept-encoding"),
+                HeaderValue::from_static("identity"),
+            );
+        }
+        response
+    }
+}
+
+/// `text` as a JSON string (RFC 8259, section 7).
+fn quoted(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            control if control < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(control));
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_reads_as_rfc_9457_has_it() {
+        let problem = Problem::from(ProblemKind::INVALID).errors(vec![FieldProblem {
+            pointer: "/a\"b".to_owned(),
+            code: "missing",
+            detail: "is\nrequired".to_owned(),
+        }]);
+        assert_eq!(
+            problem.json(),
+            r#"{"type":"/problems/invalid","title":"The request is wrong","status":422,"errors":[{"pointer":"/a\"b","code":"missing","detail":"is\u000arequired"}]}"#
+        );
+        assert_eq!(problem.response().status(), 422);
+    }
+
+    #[test]
+    fn what_may_be_sent_again_says_when() {
+        let check = |kind: &'static ProblemKind, expected: Option<&str>| {
+            let response = Problem::from(kind).response();
+            let found =
+                response.headers().get(RETRY_AFTER).map(|value| value.to_str().expect("digits"));
+            assert_eq!(found, expected, "{}", kind.slug);
+        };
+        check(ProblemKind::OVERLOADED, Some("1"));
+        check(ProblemKind::OUTCOME_UNKNOWN, None);
+        check(ProblemKind::INVALID, None);
+    }
+
+    #[test]
+    fn slugs_are_unique() {
+        let mut slugs: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.slug).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), ProblemKind::ALL.len());
+    }
+}

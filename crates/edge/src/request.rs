@@ -1,0 +1,125 @@
+//! A request as a service sees it, and its answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use telemetry::{CoreMetrics, Route};
+
+use crate::body::{self, BodyError};
+use crate::connection::ConnectionState;
+use crate::problem::Problem;
+
+/// Longest X-Request-Id that is echoed.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Answers are whole when they are handed over.
+pub type Response = http::Response<Full<Bytes>>;
+
+/// What a service on one core is given.
+#[derive(Clone)]
+pub struct CoreContext {
+    /// The core's number, from 0.
+    pub core: usize,
+    /// The core's cells, which only this thread writes.
+    pub metrics: Arc<CoreMetrics>,
+}
+
+/// Answers requests, on one core's thread.
+pub trait Service: 'static {
+    /// Answers one request. Errors are answers too.
+    fn call(&self, request: Request) -> impl Future<Output = Answer>;
+}
+
+/// One request; its head is there, its body may still be on its way.
+pub struct Request {
+    /// Method, URI, version and headers.
+    pub head: http::request::Parts,
+    pub(crate) body: Incoming,
+    pub(crate) connection: Rc<ConnectionState>,
+}
+
+impl Request {
+    /// The length that the head declares; `None` for a chunked body.
+    pub fn declared_length(&self) -> Option<u64> {
+        use http_body::Body as _;
+        self.body.size_hint().exact()
+    }
+
+    /// Reads the body, at most `bytes_max` of it, within the configured time. A body that is already
+    /// in the connection's buffer is handed over without a copy.
+    pub async fn read_body(&mut self, bytes_max: usize) -> Result<Bytes, BodyError> {
+        body::read(&mut self.body, bytes_max, &self.connection).await
+    }
+}
+
+/// An answer, and what is told about it.
+pub struct Answer {
+    /// What the client gets.
+    pub response: Response,
+    /// Which call it was.
+    pub route: Route,
+    /// The problem's slug, for the log.
+    pub problem: Option<&'static str>,
+    /// Whether the connection ends with it.
+    pub close: bool,
+}
+
+impl Answer {
+    /// A fulfilled request.
+    pub fn new(route: Route, response: Response) -> Self {
+        Self { response, route, problem: None, close: false }
+    }
+
+    /// A problem.
+    pub fn problem(route: Route, problem: &Problem) -> Self {
+        Self {
+            response: problem.response(),
+            route,
+            problem: Some(problem.kind.slug),
+            close: problem.close,
+        }
+    }
+}
+
+/// The id by which a request is found in the logs: the sender's, when it is short and visible ASCII,
+/// else one made of the process's start and a count.
+pub(crate) fn request_id(sent: Option<&HeaderValue>, made: impl FnOnce() -> u64) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    match sent.filter(sane) {
+        Some(value) => value.clone(),
+        None => {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            let number = made();
+            let text: [u8; 16] =
+                std::array::from_fn(|place| DIGITS[((number >> (60 - 4 * place)) & 15) as usize]);
+            HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+                .expect("hexadecimal digits are visible ASCII")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sane_request_ids_are_echoed() {
+        let check = |sent: &[u8], expected: &str| {
+            let sent = HeaderValue::from_bytes(sent).expect("a header value");
+            assert_eq!(request_id(Some(&sent), || 0xAB), expected);
+        };
+        check(b"abc-123", "abc-123");
+        check(b"with space", "00000000000000ab");
+        check(b"", "00000000000000ab");
+        check("é".as_bytes(), "00000000000000ab");
+        check(&[b'x'; 65], "00000000000000ab");
+        assert_eq!(request_id(None, || u64::MAX), "ffffffffffffffff");
+    }
+}
