@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2015,SC2154
 # Finds a Rust toolchain that is new enough and a C compiler, and installs what is missing.
 # Sourced by ./run and ./test; `repository` must hold the repository's root.
 #
@@ -36,22 +37,15 @@ toolchain_suits() {
     done
 }
 
-# Runs a command as root, through sudo where needed. Returns 1 when there is no way to.
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null 2>&1; then
-        sudo "$@"
-    else
-        printf 'error: this needs root, and there is no sudo. As root, run:\n       %s\n' "$*" >&2
-        return 1
-    fi
-}
+can_be_root() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null 2>&1; }
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 apt_lists_are_fresh=no
 
+# Without root the lists stay as they are.
 refresh_apt_lists() {
-    [ "$apt_lists_are_fresh" = no ] || return 0
+    [ "$apt_lists_are_fresh" = no ] && can_be_root || return 0
     step "Updating the package lists"
     as_root apt-get update -q >/dev/null || return 1
     apt_lists_are_fresh=yes
@@ -61,6 +55,12 @@ refresh_apt_lists() {
 apt_install() {
     command -v apt-get >/dev/null 2>&1 || {
         printf 'error: there is no apt-get to install %s with; please install it by hand\n' "$*" >&2
+        return 1
+    }
+    can_be_root || {
+        printf 'error: %s has to be installed, which needs root, and there is no sudo. As root, run:\n' \
+            "$*" >&2
+        printf '       apt-get update && apt-get install %s\n' "$*" >&2
         return 1
     }
     refresh_apt_lists || return 1
@@ -111,9 +111,9 @@ use_distribution() {
         # Up to 1.74 Debian numbered cargo 0.x, one ahead of rustc; those are too old in any case.
         [ -n "$version" ] && version_at_least "$version" "$(rust_version_min)" || continue
         if ! apt_install "cargo$suffix" "rustc$suffix"; then
-            printf 'error: apt could not install cargo%s %s; an older Rust package may stand in its way:\n' \
-                "$suffix" "$version" >&2
-            printf '       apt-get install cargo%s rustc%s   shows which\n' "$suffix" "$suffix" >&2
+            can_be_root && printf 'error: cargo%s %s would do; if an older Rust package stands in its way, run:\n' \
+                "$suffix" "$version" >&2 &&
+                printf '       apt-get install cargo%s rustc%s\n' "$suffix" "$suffix" >&2
             return 1
         fi
         if [ -d "/usr/lib/rust$suffix/bin" ]; then PATH="/usr/lib/rust$suffix/bin:$PATH"; fi
@@ -133,7 +133,7 @@ ensure_rust() {
         toolchain_origin="the distribution's packages"
     else
         die "no Rust $(rust_version_min) or newer, and none could be installed" \
-            "Install one with rustup (https://rustup.rs), then run this again."
+            "Install one, for example with rustup, then run this again."
     fi
 }
 
