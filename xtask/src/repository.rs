@@ -133,11 +133,11 @@ fn trimmed(line: &str) -> String {
     line.trim_end_matches('/').to_owned()
 }
 
-/// All dependencies with their licences, from what is already downloaded.
+/// All dependencies with their licences.
 fn cargo_metadata(root: &Path) -> Result<serde_json::Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = std::process::Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1"])
         .current_dir(root)
         .output()
         .context("cannot run cargo metadata")?;
