@@ -1,45 +1,32 @@
-//! The journal's public face.
+//! The handle to an open journal: what the crates above see.
 
 use std::io;
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::commit::Committed;
 use crate::disk::Disk;
-use crate::*;
+use crate::error::{AppendError, CommitError, OpenError, ReadError, WaitError};
+use crate::format::{Batch, OwnedFrame};
+use crate::housekeep::Housekept;
+use crate::limits::PROJECTIONS_MAX;
+use crate::meta::StoreMeta;
+use crate::options::Options;
+use crate::pending::Appender;
+use crate::reader::Reader;
+use crate::recover;
+use crate::shared::{Shared, lock};
+use crate::status::{Recovery, Status};
+use crate::subscribe::{self, Subscription};
+use crate::threads::Threads;
 
 /// A handle to an open journal; clones share it. Dropping the last handle writes nothing: only
 /// [`Journal::close`] does.
 #[derive(Clone)]
 pub struct Journal {
-    shared: Arc<()>,
-}
-
-/// What a call of [`Journal::commit_once`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
-    /// Nothing was pending.
-    Nothing,
-    /// One batch is durable.
-    Batch {
-        /// How many frames it holds.
-        frames: u32,
-        /// The durable position after it.
-        durable: u64,
-    },
-}
-
-/// What a call of [`Journal::housekeep_once`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Housekept {
-    /// Whether the next segment was prepared.
-    pub prepared: bool,
-    /// The segment that was compressed, if one was.
-    pub compressed: Option<u64>,
-    /// How many segments retention has removed.
-    pub removed: usize,
+    shared: Arc<Shared>,
 }
 
 impl Journal {
@@ -51,163 +38,173 @@ impl Journal {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<(Self, Recovery), OpenError> {
-        let _ = (disk, clock, options);
-        todo!()
+        let (shared, recovery) = recover::open(disk, clock, options)?;
+        Ok((Self { shared: Arc::new(shared) }, recovery))
     }
+
     /// Starts the committer and the housekeeper, once.
     pub fn start(&self) -> io::Result<Threads> {
-        todo!()
+        Threads::start(&self.shared)
     }
-    /// Writes and syncs what is pending, as one batch, and acknowledges it.
+
+    /// Writes and syncs what is pending, as one batch, and acknowledges it. The committer's
+    /// thread does nothing else.
     pub fn commit_once(&self) -> Result<Committed, CommitError> {
-        todo!()
+        self.shared.commit_once()
     }
-    /// One round of everything that is done in the background.
+
+    /// One round of everything that is done in the background. The housekeeper's thread does
+    /// nothing else.
     pub fn housekeep_once(&self) -> Housekept {
-        todo!()
+        self.shared.housekeep_once()
     }
+
     /// Sets what the committer calls with every batch after its sync has succeeded and before the
-    /// durable position moves. At most once, before [`Journal::start`].
+    /// durable position moves.
+    ///
+    /// # Panics
+    /// When it has been set before.
     pub fn on_commit(&self, observer: Box<dyn Fn(&Arc<Batch>) + Send + Sync>) {
-        let _ = observer;
-        todo!()
+        let set = self.shared.on_commit.set(observer);
+        assert!(set.is_ok(), "on_commit is set once");
     }
-    /// Sets what the committer calls after every batch with the time its write and sync took, its
-    /// frames, and its bytes. At most once, before [`Journal::start`].
+
+    /// Sets what the committer calls after every batch with the time that its write and sync took,
+    /// its frames, and its bytes.
+    ///
+    /// # Panics
+    /// When it has been set before.
     pub fn on_sync(&self, observer: Box<dyn Fn(Duration, u32, usize) + Send + Sync>) {
-        let _ = observer;
-        todo!()
+        let set = self.shared.on_sync.set(observer);
+        assert!(set.is_ok(), "on_sync is set once");
     }
+
     /// Locks the pending buffer for a moment. Frames appended through one guard stand in one
-    /// batch, in order.
+    /// batch, in order. The committer is woken when the guard is dropped, if it sleeps.
     pub fn appender(&self) -> Result<Appender<'_>, AppendError> {
-        todo!()
+        Appender::new(&self.shared)
     }
+
     /// One past the last durable sequence.
     #[must_use]
     pub fn durable(&self) -> u64 {
-        todo!()
+        self.shared.durable.load(Ordering::SeqCst)
     }
+
     /// The oldest sequence kept.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
-        todo!()
+        self.shared.first_seq.load(Ordering::SeqCst)
     }
-    /// Who the store is.
+
+    /// Who the store is, its secret included.
     #[must_use]
     pub fn meta(&self) -> &StoreMeta {
-        todo!()
+        &self.shared.meta
     }
+
     /// A new way to wait for the durable position; one per core.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        todo!()
+        Subscription::new(self.shared.clone())
     }
+
     /// Blocks the thread until the frame `seq` is durable.
     pub fn wait_durable(&self, seq: u64, timeout: Duration) -> Result<(), WaitError> {
-        let _ = (seq, timeout);
-        todo!()
+        subscribe::wait_durable(&self.shared, seq, timeout)
     }
+
     /// Reads one durable frame.
     pub fn read(&self, seq: u64) -> Result<OwnedFrame, ReadError> {
-        let _ = seq;
-        todo!()
+        self.shared.read(seq)
     }
+
     /// A reader of durable batches that begins with the frame `from_seq`.
     #[must_use]
     pub fn reader(&self, from_seq: u64) -> Reader {
-        let _ = from_seq;
-        todo!()
+        Reader::new(self.shared.clone(), from_seq)
     }
+
     /// Retention keeps everything at or past the cursor of each registered projection. The cursor
-    /// is the lowest sequence it still needs.
+    /// is the lowest sequence that it still needs. The same name again replaces the cursor.
+    ///
+    /// # Panics
+    /// When more than [`PROJECTIONS_MAX`] are registered.
     pub fn register_projection(&self, name: &str, cursor: Arc<AtomicU64>) {
-        let _ = (name, cursor);
-        todo!()
+        let mut projections = lock(&self.shared.projections);
+        projections.retain(|(registered, _)| registered != name);
+        assert!(projections.len() < PROJECTIONS_MAX, "projections are few");
+        projections.push((name.to_owned(), cursor));
     }
+
     /// Tells retention that the wall clock is right although it jumped.
     pub fn confirm_clock(&self) {
-        todo!()
+        self.shared.confirm_clock();
     }
+
     /// What the journal tells about itself.
     #[must_use]
     pub fn status(&self) -> Status {
-        todo!()
+        self.shared.status()
     }
-    /// Refuses further appends, commits what is pending, writes a closing frame, releases the
-    /// lock. Safe to call twice.
+
+    /// Refuses further appends, commits what is pending, writes a closing frame, waits for the
+    /// housekeeper's current step, and releases the lock. Safe to call twice.
     pub fn close(&self) -> Result<(), CommitError> {
-        let _ = &self.shared;
-        todo!()
+        self.shared.close()
     }
 }
 
-/// Holds the pending buffer's lock; see [`Journal::appender`].
-pub struct Appender<'a> {
-    journal: PhantomData<&'a Journal>,
-}
-
-impl Appender<'_> {
-    /// Appends one frame: `encode` gets its sequence and writes the payload to the end of the
-    /// buffer. `tag` stays in memory, beside the batch.
-    pub fn append(
-        &mut self,
-        kind: FrameKind,
-        tag: u64,
-        encode: impl FnOnce(u64, &mut Vec<u8>),
-    ) -> Result<u64, AppendError> {
-        let _ = (kind, tag, encode, self.journal);
-        todo!()
+impl Shared {
+    fn close(&self) -> Result<(), CommitError> {
+        {
+            let mut pending = self.pending();
+            pending.ended = pending.ended.or(Some(AppendError::Closed));
+        }
+        let committed = match self.ended() {
+            None => self.commit_closing(),
+            Some(crate::Ended::Closed) => Ok(()),
+            Some(crate::Ended::Poisoned) => Err(CommitError::Poisoned),
+        };
+        if committed.is_ok() {
+            self.set_closed();
+        } else {
+            self.poison("closing did not commit everything".to_owned());
+        }
+        lock(&self.housekeeper).stopped = true;
+        *lock(&self.lock_file) = None;
+        committed
     }
-}
 
-/// A way to wait for the durable position without a thread; see [`Journal::subscribe`].
-pub struct Subscription {
-    shared: Arc<()>,
-}
-
-impl Subscription {
-    /// Ready with the durable position once it is above `beyond`; otherwise `cx` is woken when the
-    /// next batch is durable or the journal has ended.
-    pub fn poll_durable(&mut self, cx: &mut Context<'_>, beyond: u64) -> Poll<Result<u64, Ended>> {
-        let _ = (cx, beyond, &self.shared);
-        todo!()
-    }
-}
-
-/// A tailing reader; see [`Journal::reader`].
-pub struct Reader {
-    shared: Arc<()>,
-}
-
-impl Reader {
-    /// The next durable batch, or `None` when there is none yet. After an error the next call
-    /// tries the same place again.
-    pub fn next_batch(&mut self) -> Result<Option<Batch>, ReadError> {
-        let _ = &self.shared;
-        todo!()
-    }
-    /// The sequence that the next batch begins with.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        todo!()
-    }
-    /// Goes on at `seq`.
-    pub fn seek(&mut self, seq: u64) {
-        let _ = seq;
-        todo!()
-    }
-}
-
-/// The running threads; see [`Journal::start`].
-pub struct Threads {
-    handles: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Threads {
-    /// Waits for both threads to end, which they do once the journal is closed or poisoned.
-    pub fn join(self) {
-        drop(self.handles);
-        todo!()
+    fn status(&self) -> Status {
+        let counters = &self.counters;
+        let (pending_bytes, no_space) = {
+            let pending = self.pending();
+            (pending.bytes_len(), pending.no_space || pending.next_blocked)
+        };
+        let (segments, segments_compressed, bytes, next_ready) = {
+            let ledger = self.ledger();
+            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some())
+        };
+        let (housekeeping_failure, clock_suspect) = self.housekeeping_status();
+        Status {
+            segments,
+            segments_compressed,
+            bytes,
+            first_seq: self.first_seq.load(Ordering::SeqCst),
+            durable: self.durable.load(Ordering::SeqCst),
+            epoch: self.epoch,
+            pending_bytes,
+            batches: counters.batches.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            frames: counters.frames.load(Ordering::Relaxed),
+            sync_last: Duration::from_nanos(counters.sync_last_ns.load(Ordering::Relaxed)),
+            poisoned: self.poison_cause.get().cloned(),
+            no_space,
+            free_bytes: counters.free_bytes.load(Ordering::Relaxed),
+            next_ready,
+            housekeeping_failure,
+            clock_suspect,
+        }
     }
 }

@@ -24,6 +24,8 @@ pub const SEQ_MAX: u64 = (1 << 44) - 1;
 pub const LOOKUP_SEGMENTS_MAX: usize = 64;
 /// A raw segment's table has one entry per so many bytes.
 pub const LOOKUP_STEP_BYTES: u64 = 16 << 10;
+/// What the search for one frame reads at once.
+pub const LOOKUP_WINDOW_BYTES: usize = 32 << 10;
 /// What a tailing reader reads at once.
 pub const READ_WINDOW_BYTES: usize = 256 << 10;
 /// What the zero-filling of a new segment writes between two syncs.

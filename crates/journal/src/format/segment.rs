@@ -33,8 +33,11 @@ pub struct SegmentHeader {
     /// The number in the file's name.
     pub number: u64,
     /// The number of the segment that comes before this one in the journal, 0 for the first.
-    /// Usually `number` − 1; a lower one says that recovery has superseded those between wholly.
+    /// Holds once this segment has a valid batch; segments in between are then superseded.
     pub previous: u64,
+    /// The number of the segment that ends the journal as long as this one has no valid batch.
+    /// Other than `previous` only when recovery has copied all that the source held.
+    pub source: u64,
     /// Counts the openings of the store.
     pub epoch: u32,
     /// Random per epoch: what a client puts in a body can never pass for a batch.
@@ -85,6 +88,7 @@ impl SegmentHeader {
         page[64..72].copy_from_slice(&self.created_ms.to_le_bytes());
         page[72..80].copy_from_slice(&self.segment_bytes.to_le_bytes());
         page[80..88].copy_from_slice(&self.previous.to_le_bytes());
+        page[88..96].copy_from_slice(&self.source.to_le_bytes());
         let crc = crc32c::crc32c(&page[..CRC_AT]);
         page[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         page
@@ -118,8 +122,10 @@ impl SegmentHeader {
             created_ms: u64_at(page, 64),
             segment_bytes: u64_at(page, 72),
             previous: u64_at(page, 80),
+            source: u64_at(page, 88),
         };
-        if header.first_seq == 0 || header.number == 0 || header.previous >= header.number {
+        let linked = header.previous <= header.source && header.source < header.number;
+        if header.first_seq == 0 || header.number == 0 || !linked {
             return Err(HeaderError::Impossible);
         }
         Ok(header)
@@ -166,6 +172,7 @@ mod tests {
             store_number: 9,
             number,
             previous: number - 1,
+            source: number - 1,
             epoch,
             salt,
             first_seq,

@@ -1,0 +1,234 @@
+//! The committer: one write and one sync for everything that is pending, and the one place where
+//! durability is acknowledged.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::disk::File;
+use crate::error::CommitError;
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, HEADER_PAGE_BYTES, SegmentHeader, SegmentKind,
+};
+use crate::ledger::Segment;
+use crate::pending::Gathered;
+use crate::prepare::{Prepared, is_out_of_space, prepare};
+use crate::scan::Expected;
+use crate::shared::{Shared, lock};
+
+/// What a call of [`Journal::commit_once`](crate::Journal::commit_once) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Nothing was pending.
+    Nothing,
+    /// One batch is durable.
+    Batch {
+        /// How many frames it holds.
+        frames: u32,
+        /// The durable position after it.
+        durable: u64,
+    },
+}
+
+/// The committer's own state, behind its lock.
+pub(crate) struct Committer {
+    active: Active,
+    spare: Gathered,
+    /// A batch that was taken but not written, because no segment could be had for it.
+    held: Option<Gathered>,
+    /// Whether the last frame written says that the journal was closed in order.
+    closed_last: bool,
+}
+
+/// The segment that is written to.
+pub(crate) struct Active {
+    pub(crate) header: Arc<SegmentHeader>,
+    pub(crate) file: Arc<dyn File>,
+    /// Where the next batch goes.
+    pub(crate) at: Expected,
+}
+
+impl Committer {
+    pub(crate) fn new(active: Active, closed_last: bool) -> Self {
+        Self { active, spare: Gathered::default(), held: None, closed_last }
+    }
+}
+
+/// Writes the header page of a prepared segment and syncs it; only then may a batch be written.
+pub(crate) fn activate(prepared: Prepared, header: SegmentHeader) -> io::Result<Active> {
+    let file: Arc<dyn File> = Arc::from(prepared.file);
+    file.write_all_at(&header.encode()[..], 0)?;
+    file.sync_data()?;
+    let at = Expected::first(&header);
+    Ok(Active { header: Arc::new(header), file, at })
+}
+
+impl Shared {
+    /// One step: commits what is pending.
+    pub(crate) fn commit_once(&self) -> Result<Committed, CommitError> {
+        let mut committer = lock(&self.committer);
+        self.commit(&mut committer)
+    }
+
+    fn commit(&self, committer: &mut Committer) -> Result<Committed, CommitError> {
+        if self.is_poisoned() {
+            return Err(CommitError::Poisoned);
+        }
+        let taken = committer.held.take().or_else(|| self.take_pending(committer));
+        let Some(mut batch) = taken else { return Ok(Committed::Nothing) };
+        let end = committer.active.at.offset + batch.bytes_len() as u64;
+        if end > committer.active.header.segment_bytes
+            && let Err(error) = self.rotate(committer, batch.first_seq())
+        {
+            committer.held = Some(batch);
+            return Err(error);
+        }
+        let header = self.write(&committer.active, &mut batch)?;
+        committer.closed_last = false;
+        committer.active.at = committer.active.at.after(&header);
+        self.acknowledge(committer, &batch, &header);
+        committer.spare = batch;
+        Ok(Committed::Batch { frames: header.frames, durable: header.end_seq() })
+    }
+
+    fn take_pending(&self, committer: &mut Committer) -> Option<Gathered> {
+        let now = self.clock.monotonic();
+        let mut pending = self.pending();
+        if pending.is_empty() {
+            return None;
+        }
+        let taken = pending.take(std::mem::take(&mut committer.spare), now);
+        // Where the batch after this one will go decides what appenders may still be promised.
+        let (at, end) = (committer.active.at.offset, committer.active.header.segment_bytes);
+        let bytes = taken.bytes_len() as u64;
+        if at + bytes <= end {
+            pending.write_at = crate::format::align_batch(at + bytes);
+        } else {
+            let ledger = self.ledger();
+            pending.write_at = crate::format::align_batch(HEADER_PAGE_BYTES as u64 + bytes);
+            pending.write_end = self.options.segment_bytes;
+            // The segment that is ready will be used up by this very batch.
+            pending.next_blocked = self.cap_reached(&ledger);
+        }
+        Some(taken)
+    }
+
+    /// One write, one sync. The first failure of either poisons the journal.
+    fn write(&self, active: &Active, batch: &mut Gathered) -> Result<BatchHeader, CommitError> {
+        let payload = batch.payload();
+        let header = BatchHeader {
+            salt: self.salt,
+            epoch: self.epoch,
+            frames: batch.frames(),
+            first_seq: batch.first_seq(),
+            bytes: u32::try_from(payload.len()).expect("the pending budget is below 4 GiB"),
+            payload_crc: crc32c::crc32c(payload),
+            prev_chain: active.at.chain,
+            committed_ms: self.clock.wall_ms(),
+        };
+        assert_eq!(header.first_seq, active.at.seq, "batches follow each other without a gap");
+        let bytes = batch.seal(header.encode());
+        let begun = self.clock.monotonic();
+        let written = active
+            .file
+            .write_all_at(bytes, active.at.offset)
+            .and_then(|()| active.file.sync_data());
+        if let Err(error) = written {
+            let segment = active.header.number;
+            self.poison(format!("writing a batch to segment {segment}: {error}"));
+            return Err(CommitError::Poisoned);
+        }
+        let took = self.clock.monotonic().saturating_sub(begun);
+        self.count(took, &header);
+        Ok(header)
+    }
+
+    fn count(&self, took: Duration, header: &BatchHeader) {
+        let counters = &self.counters;
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.frames.fetch_add(u64::from(header.frames), Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        counters.sync_last_ns.store(nanos, Ordering::Relaxed);
+        if let Some(observer) = self.on_sync.get() {
+            observer(took, header.frames, BATCH_HEADER_BYTES + header.bytes as usize);
+        }
+    }
+
+    /// The batch is on disk: those who read from memory get it, then the position moves, then
+    /// those who wait are woken. Nothing else in this crate moves the position.
+    fn acknowledge(&self, committer: &Committer, batch: &Gathered, header: &BatchHeader) {
+        self.ledger().advance(committer.active.at.offset);
+        if let Some(observer) = self.on_commit.get() {
+            observer(&Arc::new(batch.to_batch(header.committed_ms)));
+        }
+        let before = self.durable.swap(header.end_seq(), Ordering::SeqCst);
+        assert_eq!(before, header.first_seq, "the durable position moves batch by batch");
+        self.waiters.wake_all();
+    }
+
+    /// Makes the next segment the active one, preparing it here and now if the housekeeper has
+    /// not: slow, but correct.
+    fn rotate(&self, committer: &mut Committer, first_seq: u64) -> Result<(), CommitError> {
+        let _preparing = lock(&self.preparing);
+        let ready = self.ledger().next.take();
+        let number = committer.active.header.number + 1;
+        let prepared = match ready {
+            Some(prepared) => prepared,
+            None => match prepare(&*self.disk, number, self.options.segment_bytes) {
+                Ok(prepared) => prepared,
+                Err(error) if is_out_of_space(&error) => {
+                    self.pending().no_space = true;
+                    return Err(CommitError::NoSpace);
+                }
+                Err(error) => {
+                    self.poison(format!("preparing segment {number}: {error}"));
+                    return Err(CommitError::Poisoned);
+                }
+            },
+        };
+        assert_eq!(prepared.number, number, "segments are prepared one ahead");
+        let header = SegmentHeader {
+            kind: SegmentKind::Raw,
+            store_id: self.meta.store_id,
+            store_number: self.meta.store_number,
+            number,
+            previous: committer.active.header.number,
+            source: committer.active.header.number,
+            epoch: self.epoch,
+            salt: self.salt,
+            first_seq,
+            created_ms: self.clock.wall_ms(),
+            segment_bytes: prepared.bytes,
+        };
+        match activate(prepared, header) {
+            Ok(active) => {
+                self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+                let file_bytes = active.header.segment_bytes;
+                let segment = Segment { header: active.header.clone(), file_bytes };
+                self.ledger().activate(segment, active.file.clone(), active.at.offset);
+                committer.active = active;
+                self.wake_housekeeper();
+                Ok(())
+            }
+            Err(error) => {
+                self.poison(format!("activating segment {number}: {error}"));
+                Err(CommitError::Poisoned)
+            }
+        }
+    }
+
+    /// Commits everything, then a closing frame, which proves the last batch durable to the next
+    /// open. Appends have been refused before.
+    pub(crate) fn commit_closing(&self) -> Result<(), CommitError> {
+        let mut committer = lock(&self.committer);
+        while self.commit(&mut committer)? != Committed::Nothing {}
+        if !committer.closed_last {
+            self.pending().append_closed();
+            self.commit(&mut committer)?;
+            committer.closed_last = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Which segments there are, which sequences each holds, and how far the active one is durable.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::disk::File;
+use crate::format::{SegmentHeader, SegmentKind};
+use crate::prepare::Prepared;
+
+/// One segment in use.
+#[derive(Clone)]
+pub(crate) struct Segment {
+    pub(crate) header: Arc<SegmentHeader>,
+    pub(crate) file_bytes: u64,
+}
+
+/// Where a sequence is to be looked for.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) header: Arc<SegmentHeader>,
+    /// One past the last sequence that counts in this segment; `None` for the active one.
+    pub(crate) end_seq: Option<u64>,
+    /// For the active segment its open file and the offset up to which it is durable.
+    pub(crate) active: Option<(Arc<dyn File>, u64)>,
+}
+
+/// The segments in use, oldest first, and the one that waits.
+pub(crate) struct Ledger {
+    segments: VecDeque<Segment>,
+    active_file: Arc<dyn File>,
+    durable_offset: u64,
+    pub(crate) next: Option<Prepared>,
+}
+
+impl Ledger {
+    /// The last of `segments` is the active one, durable up to `durable_offset`.
+    pub(crate) fn new(
+        segments: VecDeque<Segment>,
+        active_file: Arc<dyn File>,
+        durable_offset: u64,
+    ) -> Self {
+        assert!(!segments.is_empty(), "opening always leaves an active segment");
+        Self { segments, active_file, durable_offset, next: None }
+    }
+
+    pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub(crate) fn compressed(&self) -> usize {
+        let compressed = |s: &&Segment| s.header.kind == SegmentKind::Compressed;
+        self.segments.iter().filter(compressed).count()
+    }
+
+    pub(crate) fn active(&self) -> &Segment {
+        self.segments.back().expect("there is always an active segment")
+    }
+
+    /// Bytes of all segment files, the prepared one included.
+    pub(crate) fn bytes(&self) -> u64 {
+        let next = self.next.as_ref().map_or(0, |next| next.bytes);
+        self.segments.iter().map(|segment| segment.file_bytes).sum::<u64>() + next
+    }
+
+    /// A new active segment.
+    pub(crate) fn activate(&mut self, segment: Segment, file: Arc<dyn File>, offset: u64) {
+        assert!(
+            segment.header.first_seq > self.active().header.first_seq,
+            "segments are activated in the order of their sequences"
+        );
+        self.segments.push_back(segment);
+        self.active_file = file;
+        self.durable_offset = offset;
+    }
+
+    /// The active segment is durable up to `offset`.
+    pub(crate) fn advance(&mut self, offset: u64) {
+        self.durable_offset = offset;
+    }
+
+    /// Where `seq` is, if it is not below the oldest segment.
+    pub(crate) fn locate(&self, seq: u64) -> Option<Place> {
+        let after = self.segments.partition_point(|segment| segment.header.first_seq <= seq);
+        let index = after.checked_sub(1)?;
+        let end_seq = self.segments.get(after).map(|next| next.header.first_seq);
+        let active = end_seq.is_none().then(|| (self.active_file.clone(), self.durable_offset));
+        Some(Place { header: self.segments[index].header.clone(), end_seq, active })
+    }
+
+    /// The segment was rewritten under the same name.
+    pub(crate) fn replace(&mut self, header: SegmentHeader, file_bytes: u64) {
+        if let Some(segment) = self.segments.iter_mut().find(|s| s.header.number == header.number) {
+            *segment = Segment { header: Arc::new(header), file_bytes };
+        }
+    }
+
+    /// Forgets the oldest segment. The active one stays.
+    pub(crate) fn forget_oldest(&mut self) -> Option<Segment> {
+        if self.segments.len() < 2 { None } else { self.segments.pop_front() }
+    }
+}

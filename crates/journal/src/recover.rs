@@ -1,0 +1,240 @@
+//! Opening a journal: lock, find the end, secure what is unproven in a fresh segment of a new
+//! epoch, and only then answer. Each step leaves a directory that the next open understands.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::commit::{Active, Committer, activate};
+use crate::disk::Disk;
+use crate::error::{OpenError, opening};
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
+    align_batch, segment_file_name,
+};
+use crate::layout::{Layout, survey};
+use crate::ledger::{Ledger, Segment};
+use crate::limits::segment_room;
+use crate::meta::{META_FILE, StoreMeta};
+use crate::options::Options;
+use crate::pending::Pending;
+use crate::prepare::{Prepared, prepare, remove_if_there};
+use crate::random;
+use crate::shared::Shared;
+use crate::status::Recovery;
+use crate::tail::{self, Tail};
+
+/// The name of the lock file.
+const LOCK_FILE: &str = "lock";
+
+/// Recovers the journal in `disk` and begins a new epoch.
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<(Shared, Recovery), OpenError> {
+    options.validate().map_err(OpenError::Options)?;
+    let begun = clock.monotonic();
+    let lock_file = take_lock(&*disk)?;
+    let (meta, created) = load_or_create_meta(&*disk, &*clock, &options)?;
+    let layout = survey(&*disk, Some(&meta.store_id))?;
+    layout.check_no_gap_behind()?;
+    let tail = tail::find(&*disk, &layout)?;
+    let chain = match tail.segment {
+        Some(last) => layout.chain(last)?,
+        None => Vec::new(),
+    };
+    if let Some(cut) = tail.cut {
+        tail::cut(&*disk, cut)?;
+    }
+    let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
+        segment: layout.newest().unwrap_or(0),
+        why: "no epoch is left after it".to_owned(),
+    })?;
+    let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
+    let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
+    let active = secure(&*disk, &layout, &tail, header)?;
+
+    let mut segments: VecDeque<Segment> = chain
+        .into_iter()
+        .filter(|found| found.header.first_seq < active.header.first_seq)
+        .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
+        .collect();
+    let file_bytes = active.header.segment_bytes;
+    segments.push_back(Segment { header: active.header.clone(), file_bytes });
+    tidy(&*disk, &segments)?;
+
+    let took = clock.monotonic().saturating_sub(begun);
+    let recovery = Recovery {
+        created,
+        clean: is_closed(&tail),
+        epoch,
+        segments: segments.len(),
+        first_seq: segments[0].header.first_seq,
+        durable: active.at.seq,
+        frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
+        cut: tail.cut,
+        bytes_scanned: tail.bytes_scanned,
+        took,
+    };
+    let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
+    let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
+    pending.write_at = active.at.offset;
+    pending.write_end = active.header.segment_bytes;
+    let committer = Committer::new(active, recovery.clean);
+    let parts = (disk, clock, options, meta);
+    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file);
+    let blocked = shared.cap_reached(&shared.ledger());
+    shared.pending().next_blocked = blocked;
+    Ok((shared, recovery))
+}
+
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
+    disk.lock(LOCK_FILE).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked,
+        _ => OpenError::Io { doing: "taking the lock file".to_owned(), source },
+    })
+}
+
+/// Loads `store.meta`, or creates a store in a directory that holds no segment with anything in
+/// it. A first, empty segment is made before it, so that a store whose segments are all gone can
+/// be told from one that was never used.
+fn load_or_create_meta(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    options: &Options,
+) -> Result<(StoreMeta, bool), OpenError> {
+    let names = disk.list().map_err(opening("listing the journal's directory"))?;
+    let segment_there = names.iter().any(|name| crate::format::segment_number(name).is_some());
+    if names.iter().any(|name| name == META_FILE) {
+        let meta = StoreMeta::load(disk)?;
+        if !segment_there {
+            return Err(OpenError::Meta("it is there, but every segment is missing".to_owned()));
+        }
+        return match options.store_number {
+            Some(asked) if asked != meta.store_number => {
+                Err(OpenError::StoreNumber { found: meta.store_number, asked })
+            }
+            _ => Ok((meta, false)),
+        };
+    }
+    if segment_there && !survey(disk, None)?.used.is_empty() {
+        return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
+    }
+    if !segment_there {
+        prepare(disk, 1, options.segment_bytes).map_err(opening("preparing segment 1"))?;
+    }
+    let (store_id, check_key) =
+        random::store_secrets(options).map_err(opening("taking random bytes"))?;
+    let store_number = options.store_number.unwrap_or(0);
+    let meta = StoreMeta { store_id, store_number, check_key, created_ms: clock.wall_ms() };
+    meta.create(disk).map_err(opening("creating store.meta"))?;
+    Ok((meta, true))
+}
+
+/// The header of the segment that begins the new epoch.
+fn fresh_header(
+    layout: &Layout,
+    tail: &Tail,
+    meta: &StoreMeta,
+    epoch: u32,
+    salt: u64,
+    created_ms: u64,
+    options: &Options,
+) -> SegmentHeader {
+    let secured = tail.unproven.as_ref();
+    let source = tail.segment.unwrap_or(0);
+    // All that the source holds is copied: what came before it comes before the fresh segment.
+    let alone = secured.is_some_and(|batch| batch.alone);
+    let previous = match layout.used.get(&source) {
+        Some(Ok(found)) if alone => found.header.previous,
+        _ => source,
+    };
+    // The highest spare, so that every other leftover has a lower number than the fresh segment,
+    // whose header passes over it whether or not its removal becomes durable.
+    let spare = layout.spares.iter().rfind(|&(_, &bytes)| bytes == options.segment_bytes);
+    let batch_bytes = secured.map_or(0, |batch| BATCH_HEADER_BYTES + batch.payload.len()) as u64;
+    let fits = batch_bytes <= segment_room(options.segment_bytes);
+    let number = match spare {
+        Some((&number, _)) if fits && number == layout.number_max() => number,
+        _ => layout.number_max() + 1,
+    };
+    let page_bytes = crate::format::HEADER_PAGE_BYTES as u64;
+    let needed = (page_bytes + align_batch(batch_bytes)).next_multiple_of(page_bytes);
+    SegmentHeader {
+        kind: SegmentKind::Raw,
+        store_id: meta.store_id,
+        store_number: meta.store_number,
+        number,
+        previous,
+        source,
+        epoch,
+        salt,
+        first_seq: secured.map_or(tail.end_seq, |batch| batch.header.first_seq),
+        created_ms,
+        segment_bytes: options.segment_bytes.max(needed),
+    }
+}
+
+/// Makes the fresh segment and copies the unproven batch into it. After a kill the last batch may
+/// be in the page cache only, and after a failed sync the kernel may hold lost pages for clean, so
+/// that no sync of the old file would ever write them: only a copy is certain.
+fn secure(
+    disk: &dyn Disk,
+    layout: &Layout,
+    tail: &Tail,
+    header: SegmentHeader,
+) -> Result<Active, OpenError> {
+    let number = header.number;
+    let doing = || format!("beginning segment {number}");
+    let prepared = if layout.spares.contains_key(&number) {
+        // Whoever prepared it may have been killed before it was durable.
+        let file = disk.open(&segment_file_name(number)).map_err(opening(doing()))?;
+        file.sync_all().map_err(opening(doing()))?;
+        disk.sync_dir().map_err(opening(doing()))?;
+        Prepared { number, bytes: header.segment_bytes, file }
+    } else {
+        prepare(disk, number, header.segment_bytes).map_err(opening(doing()))?
+    };
+    let (salt, epoch) = (header.salt, header.epoch);
+    let mut active = activate(prepared, header).map_err(opening(doing()))?;
+    if let Some(batch) = &tail.unproven {
+        let copied = BatchHeader { salt, epoch, prev_chain: active.at.chain, ..batch.header };
+        let mut bytes = copied.encode().to_vec();
+        bytes.extend_from_slice(&batch.payload);
+        active.file.write_all_at(&bytes, active.at.offset).map_err(opening(doing()))?;
+        active.file.sync_data().map_err(opening(doing()))?;
+        active.at = active.at.after(&copied);
+    }
+    Ok(active)
+}
+
+/// Removes what the fresh segment has made needless, and leftovers of writes that never ended.
+fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> {
+    let doing = "removing leftovers";
+    let mut removed = false;
+    for name in disk.list().map_err(opening(doing))? {
+        let leftover = match crate::format::segment_number(&name) {
+            Some(number) => !segments.iter().any(|segment| segment.header.number == number),
+            None => name.ends_with(".tmp"),
+        };
+        if leftover {
+            remove_if_there(disk, &name).map_err(opening(doing))?;
+            removed = true;
+        }
+    }
+    if removed {
+        disk.sync_dir().map_err(opening(doing))?;
+    }
+    Ok(())
+}
+
+/// Whether the last frame says that the journal was closed in order.
+fn is_closed(tail: &Tail) -> bool {
+    let Some(batch) = &tail.unproven else { return false };
+    let closed = batch.header.frames == 1 && batch.payload.len() == FRAME_HEADER_BYTES;
+    closed
+        && crate::format::parse_frame(&batch.payload)
+            .is_ok_and(|(frame, _)| frame.kind == FrameKind::Closed)
+}

@@ -1,0 +1,136 @@
+//! Finding the end of the journal: the last segment that holds a valid batch, read whole.
+
+use crate::disk::Disk;
+use crate::error::{OpenError, opening};
+use crate::format::{BatchHeader, HEADER_PAGE_BYTES, SegmentKind};
+use crate::layout::{Found, Layout};
+use crate::scan::{Expected, RawSegment, read_whole};
+use crate::status::Cut;
+
+/// The last batch of the journal, which no later one proves durable.
+#[derive(Debug)]
+pub(crate) struct Unproven {
+    pub(crate) header: BatchHeader,
+    pub(crate) payload: Vec<u8>,
+    /// Whether its segment holds nothing before it.
+    pub(crate) alone: bool,
+}
+
+/// Where the journal ends.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// The segment that holds the last valid batch; `None` when there is no batch at all.
+    pub(crate) segment: Option<u64>,
+    /// One past the last valid sequence.
+    pub(crate) end_seq: u64,
+    /// The batch to secure; `None` when the segment is compressed, or there is no batch.
+    pub(crate) unproven: Option<Unproven>,
+    /// Torn bytes to cut.
+    pub(crate) cut: Option<Cut>,
+    /// Bytes read.
+    pub(crate) bytes_scanned: u64,
+}
+
+/// Walks from the newest segment back to the first that holds a valid batch. A segment without
+/// one is not the truth of anything: its header names the segment that is.
+pub(crate) fn find(disk: &dyn Disk, layout: &Layout) -> Result<Tail, OpenError> {
+    let mut tail = Tail { end_seq: 1, ..Tail::default() };
+    let mut number = layout.newest().unwrap_or(0);
+    let mut empty_after: Option<&Found> = None;
+    while number != 0 {
+        let found = layout.segment(number)?;
+        if scan_segment(disk, found, &mut tail)? {
+            tail.segment = Some(number);
+            return match empty_after {
+                Some(later) => check_reaches(found, later, tail),
+                None => Ok(tail),
+            };
+        }
+        empty_after = Some(found);
+        number = found.header.source;
+    }
+    match empty_after.filter(|first| first.header.first_seq != 1) {
+        Some(first) => Err(OpenError::Header {
+            segment: first.header.number,
+            why: "it names no segment before it, yet it is not the first".to_owned(),
+        }),
+        None => Ok(tail),
+    }
+}
+
+/// A later segment was activated only after everything before its first sequence was durable, so
+/// an end below that sequence means that acknowledged batches are gone.
+fn check_reaches(found: &Found, later: &Found, tail: Tail) -> Result<Tail, OpenError> {
+    if tail.end_seq >= later.header.first_seq {
+        return Ok(tail);
+    }
+    Err(OpenError::Corruption {
+        segment: found.header.number,
+        offset: tail.cut.map_or(found.file_bytes, |cut| cut.offset),
+        expected_seq: tail.end_seq,
+        later_segment: later.header.number,
+        later_offset: 0,
+        later_seq: later.header.first_seq,
+    })
+}
+
+/// Reads one segment to its end. `false` when it holds no valid batch.
+fn scan_segment(disk: &dyn Disk, found: &Found, tail: &mut Tail) -> Result<bool, OpenError> {
+    let number = found.header.number;
+    let doing = || format!("reading segment {number}");
+    if found.header.kind == SegmentKind::Compressed {
+        // Only a segment that a later one had proven is ever compressed.
+        tail.end_seq = crate::packed::end_seq(disk, &found.header)?;
+        return Ok(true);
+    }
+    found.check_length()?;
+    let file = disk.open(&found.header.file_name()).map_err(opening(doing()))?;
+    let bytes = read_whole(&*file).map_err(opening(doing()))?;
+    tail.bytes_scanned += bytes.len() as u64;
+    let segment = RawSegment::new(&found.header, &bytes);
+    let mut expected = Expected::first(&found.header);
+    let mut last = None;
+    while let Ok(batch) = segment.batch_at(&expected) {
+        expected = expected.after(&batch.header);
+        last = Some(batch);
+    }
+    if let Some(later) = segment.find_batch(expected.offset) {
+        return Err(OpenError::Corruption {
+            segment: number,
+            offset: expected.offset,
+            expected_seq: expected.seq,
+            later_segment: number,
+            later_offset: later.offset,
+            later_seq: later.header.first_seq,
+        });
+    }
+    let torn = segment.last_written(expected.offset);
+    let Some(last) = last else { return Ok(false) };
+    tail.cut = torn.map(|end| Cut {
+        segment: number,
+        offset: expected.offset,
+        bytes: end - expected.offset,
+    });
+    tail.end_seq = expected.seq;
+    tail.unproven = Some(Unproven {
+        header: last.header,
+        payload: last.payload.to_vec(),
+        alone: last.offset == HEADER_PAGE_BYTES as u64,
+    });
+    Ok(true)
+}
+
+/// Overwrites the torn bytes with zeros, durably.
+pub(crate) fn cut(disk: &dyn Disk, cut: Cut) -> Result<(), OpenError> {
+    let doing = || format!("cutting the torn tail of segment {}", cut.segment);
+    let name = crate::format::segment_file_name(cut.segment);
+    let file = disk.open(&name).map_err(opening(doing()))?;
+    let zeros = vec![0u8; 1 << 20];
+    let (mut at, end) = (cut.offset, cut.offset + cut.bytes);
+    while at < end {
+        let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_all_at(&zeros[..len], at).map_err(opening(doing()))?;
+        at += len as u64;
+    }
+    file.sync_data().map_err(opening(doing()))
+}
