@@ -1,0 +1,86 @@
+//! A usage as a client sends it, and the decoding of one usage from JSON.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeSeed as _;
+
+use crate::rejection::{FieldError, Rejection};
+use crate::timestamp::Timestamp;
+
+mod batch;
+mod draft;
+mod visitor;
+
+pub use batch::{BatchError, BatchFormat, decode_batch};
+use visitor::{Body, BodySeed};
+
+/// One use of a medication by a patient, valid by construction when it comes from [`decode`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage<'a> {
+    /// Who: 1 to 128 characters, no controls.
+    pub patient_id: Cow<'a, str>,
+    /// When.
+    pub timestamp: Timestamp<'a>,
+    /// What: 1 to 200 characters, no controls.
+    pub medication: Cow<'a, str>,
+    /// The client's own id of the event: 1 to 128 characters, no controls.
+    pub event_id: Option<Cow<'a, str>>,
+    /// Whatever else belongs to it: a JSON object of at most 2 KiB, the text as sent.
+    pub attributes: Option<Cow<'a, str>>,
+}
+
+impl Usage<'_> {
+    /// The same, holding its own texts.
+    pub fn into_owned(self) -> Usage<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Usage {
+            patient_id: owned(self.patient_id),
+            timestamp: self.timestamp.into_owned(),
+            medication: owned(self.medication),
+            event_id: self.event_id.map(owned),
+            attributes: self.attributes.map(owned),
+        }
+    }
+}
+
+/// What becomes of a field that a usage does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// It is an error that names the field.
+    Refuse,
+    /// It is added to the attributes, unless they have a field of that name already.
+    Keep,
+}
+
+/// Decodes the JSON object of one usage. Borrows from `body` every string that needs no
+/// unescaping, and then allocates nothing. `null` for an optional field is the same as its
+/// absence.
+pub fn decode(body: &[u8], unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let decoded = BodySeed { unknown }
+        .deserialize(&mut json)
+        .and_then(|body| json.end().map(|()| body))
+        .map_err(|error| Rejection::NotJson { detail: not_json_detail(body, &error) })?;
+    match decoded {
+        Body::Object(draft) => draft.finish(),
+        Body::Other(kind) => Err(Rejection::Invalid(vec![FieldError::whole(
+            "wrong-type",
+            format!("must be a JSON object, not {kind}"),
+        )])),
+    }
+}
+
+/// What the client is told of bytes that are not JSON. The texts of serde_json's syntax errors
+/// are fixed and quote nothing of the input.
+#[cold]
+fn not_json_detail(body: &[u8], error: &serde_json::Error) -> String {
+    if body.trim_ascii().is_empty() {
+        return "the body is empty".to_owned();
+    }
+    match error.classify() {
+        serde_json::error::Category::Syntax | serde_json::error::Category::Eof => error.to_string(),
+        serde_json::error::Category::Data | serde_json::error::Category::Io => {
+            format!("not understood at line {} column {}", error.line(), error.column())
+        }
+    }
+}
