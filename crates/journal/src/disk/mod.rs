@@ -7,6 +7,7 @@ pub mod real;
 pub mod sim;
 
 pub use real::RealDisk;
+pub use sim::SimDisk;
 
 /// Free and total bytes of the file system that holds the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
