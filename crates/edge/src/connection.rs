@@ -25,14 +25,14 @@ use crate::log;
 use crate::request::{Request, Response, Service, request_id};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Bytes of a request's head, and headers in it.
+/// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
+/// keep them on the heap.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEADERS_MAX: usize = 100;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The first byte of a request, or the last byte of an answer to be taken.
+    /// The first byte of a request.
     Idle,
     /// The rest of a head.
     Head,
@@ -40,6 +40,8 @@ enum Phase {
     Busy,
     /// More of a body.
     Body,
+    /// The other side to take the answer.
+    Answer,
     /// The sender to close, after an answer that did not wait for the whole request.
     Lingering,
 }
@@ -55,7 +57,8 @@ pub(crate) struct ConnectionState {
     body_waker: RefCell<Option<Waker>>,
     /// Whether the rest of a request is to be read and thrown away before the socket is closed.
     linger: Cell<bool>,
-    closed: Cell<bool>,
+    /// The phase that lasted too long, until the task has seen to it.
+    overdue: Cell<Option<Phase>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -69,7 +72,7 @@ impl ConnectionState {
             body_expired: Cell::new(false),
             body_waker: RefCell::new(None),
             linger: Cell::new(false),
-            closed: Cell::new(false),
+            overdue: Cell::new(None),
             task: RefCell::new(None),
         })
     }
@@ -86,8 +89,15 @@ impl ConnectionState {
     }
 
     pub(crate) fn bytes_written(&self) {
-        if self.phase.get() == Phase::Idle {
+        if self.phase.get() == Phase::Answer {
             self.since.set(self.now.get());
+        }
+    }
+
+    /// Notes that all that was to be written is written.
+    pub(crate) fn flushed(&self) {
+        if self.phase.get() == Phase::Answer {
+            self.enter(Phase::Idle);
         }
     }
 
@@ -108,45 +118,58 @@ impl ConnectionState {
         self.received.set(bytes as u64);
     }
 
-    /// Whether the socket is to be read to its end before it is closed.
-    pub(crate) fn starts_lingering(&self) -> bool {
-        if self.linger.get() && self.phase.get() != Phase::Lingering {
-            self.enter(Phase::Lingering);
-        }
-        self.linger.get()
+    /// Whether the connection ends in the middle of a request, so that more of it may arrive.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.linger.get() || self.phase.get() == Phase::Head
     }
 
-    /// Whether the sweeper closed it, and no request has begun to arrive since.
+    pub(crate) fn start_lingering(&self) {
+        self.enter(Phase::Lingering);
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.phase.get() == Phase::Lingering
+    }
+
+    /// Whether the connection is to be closed for having been idle, unless a request has come.
+    pub(crate) fn closes_if_empty(&self) -> bool {
+        self.overdue.get() == Some(Phase::Idle)
+    }
+
+    /// Takes the closing back: a request has come.
+    pub(crate) fn stay_open(&self) {
+        self.overdue.set(None);
+    }
+
+    /// Whether a phase lasted too long and still does.
     fn is_over(&self) -> bool {
-        let over = self.closed.get();
-        if over && self.phase.get() == Phase::Busy {
-            self.closed.set(false);
-            return false;
-        }
-        over
+        self.overdue.take().is_some_and(|phase| phase == self.phase.get())
     }
 
-    fn close(&self) {
-        self.closed.set(true);
+    /// Ends what has waited too long. `idle_max` is shorter while draining or full.
+    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) {
+        let phase = self.phase.get();
+        let max = match phase {
+            Phase::Idle => idle_max,
+            Phase::Head => deadlines.header,
+            Phase::Busy => return,
+            Phase::Body => deadlines.body,
+            Phase::Answer => deadlines.idle,
+            Phase::Lingering => deadlines.linger,
+        };
+        if self.now.get().saturating_sub(self.since.get()) < max {
+            return;
+        }
+        if phase == Phase::Body {
+            self.body_expired.set(true);
+            if let Some(waker) = self.body_waker.borrow_mut().take() {
+                waker.wake();
+            }
+            return;
+        }
+        self.overdue.set(Some(phase));
         if let Some(task) = self.task.borrow().as_ref() {
             task.wake_by_ref();
-        }
-    }
-
-    /// Ends what has waited too long. `idle_max` is shorter while draining.
-    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) {
-        let waited = self.now.get().saturating_sub(self.since.get());
-        match self.phase.get() {
-            Phase::Idle if waited >= idle_max => self.close(),
-            Phase::Head if waited >= deadlines.header => self.close(),
-            Phase::Lingering if waited >= deadlines.linger => self.close(),
-            Phase::Body if waited >= deadlines.body => {
-                self.body_expired.set(true);
-                if let Some(waker) = self.body_waker.borrow_mut().take() {
-                    waker.wake();
-                }
-            }
-            _ => {}
         }
     }
 }
@@ -163,11 +186,7 @@ pub(crate) async fn serve<S: Service>(
         service_fn(move |request| handle(Rc::clone(&core), Rc::clone(&state), request))
     };
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.header_read_timeout(None)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .half_close(true)
-        .writev(false);
+    http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).half_close(true).writev(false);
     let mut connection = pin!(http.serve_connection(io, service));
     poll_fn(|context| {
         if state.task.borrow().is_none() {
@@ -175,8 +194,8 @@ pub(crate) async fn serve<S: Service>(
         }
         // An error is the sender's: it went away, or sent what is no HTTP and was told so.
         let polled = connection.as_mut().poll(context).map(drop);
-        // hyper has just read what there was, so an idle connection that is to be closed has no
-        // request in its buffer.
+        // hyper has just asked the socket for a request, which takes the closing of an idle
+        // connection back if there is one.
         if polled.is_pending() && state.is_over() { Poll::Ready(()) } else { polled }
     })
     .await;
@@ -199,14 +218,18 @@ async fn handle<S: Service>(
     };
     let id = request_id(head.headers.get(X_REQUEST_ID), || core.next_request_id());
     let unread = !body.is_end_stream();
+    // A request with both a length and chunks may be read otherwise by a proxy on its way. hyper goes
+    // by the chunks and hides the length, so no request with chunks is followed by another one
+    // (RFC 9112, section 6.1).
+    let chunked = unread && body.size_hint().exact().is_none();
     let request = Request { head, body, connection: Rc::clone(&state) };
     let mut answer = core.service.call(request).await;
-    let unread = unread && state.received.get() == 0;
+    let cut_short = answer.close || chunked || unread && state.received.get() == 0;
     let headers = answer.response.headers_mut();
-    if answer.close || unread || core.draining() {
+    if cut_short || core.draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    state.linger.set(answer.close || unread);
+    state.linger.set(cut_short);
     headers.insert(X_REQUEST_ID, id.clone());
     let took = clock::now().saturating_sub(start);
     let status = answer.response.status().as_u16();
@@ -218,6 +241,6 @@ async fn handle<S: Service>(
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);
-    state.enter(Phase::Idle);
+    state.enter(Phase::Answer);
     Ok(answer.response)
 }

@@ -26,6 +26,12 @@ const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const SWEEP_EVERY_DRAINING: Duration = Duration::from_millis(10);
 /// Time that a failing accept is left alone, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Threads of a core for what blocks. A service bounds what it hands them.
+const BLOCKING_THREADS_MAX: usize = 2;
+/// How long an idle connection may hold a place that others wait for.
+const IDLE_MAX_WHEN_FULL: Duration = Duration::from_secs(1);
+/// Time for emptying a listener's queue before it is closed, however fast it fills.
+const QUEUE_EMPTYING_MAX: Duration = Duration::from_millis(100);
 /// Time between two log lines about failing accepts.
 const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -34,18 +40,22 @@ const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(10);
 pub struct Config {
     /// How long anything is waited for.
     pub deadlines: Deadlines,
-    /// Connections open at once, over all cores. Further ones wait in the listeners' backlog.
+    /// Connections open at once, over all cores. Further ones wait in the listeners' backlog, and
+    /// idle ones are closed after a second to make room.
     pub connections_max: usize,
     /// Which requests are logged.
     pub log: LogPolicy,
     /// The name of the threads, of which the core's number is a part.
     pub name: &'static str,
+    /// The first core's number among the metrics' cores, for a process that starts cores twice.
+    pub core_first: usize,
 }
 
 /// How long a connection may stay in each of its phases. Looked at every 100 ms.
 #[derive(Debug, Clone)]
 pub struct Deadlines {
-    /// Time for a head to arrive, from its first byte. The connection is closed then.
+    /// Time for a head to arrive, from its first byte. The connection is closed then. A head that
+    /// began to arrive together with the request before it has `idle` instead.
     pub header: Duration,
     /// Time for a body to arrive, from the first wait for it. Answered with 408.
     pub body: Duration,
@@ -93,7 +103,7 @@ pub fn start<S: Service>(
     let control = Arc::new(Control::new());
     let cores = listeners.len().max(1);
     let mut threads = Vec::with_capacity(cores);
-    for (number, listeners) in listeners.into_iter().enumerate() {
+    for (number, listeners) in (config.core_first..).zip(listeners) {
         let context = CoreContext { core: number, metrics: metrics.core(number) };
         let (config, control, service) = (config.clone(), Arc::clone(&control), service.clone());
         let connections_max = config.connections_max.div_ceil(cores);
@@ -149,6 +159,7 @@ fn run_core<S: Service>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build_local(tokio::runtime::LocalOptions::default())
         .expect("a runtime needs an epoll descriptor and an eventfd, which a starting process has");
     runtime.block_on(async {
@@ -184,7 +195,7 @@ async fn accept<S: Service>(
     mut stage: watch::Receiver<Stage>,
 ) {
     let mut logged = None;
-    loop {
+    while !core.draining() {
         while core.connections.borrow().len() >= core.connections_max && !core.draining() {
             core.context.metrics.accept_paused();
             tokio::select! {
@@ -211,9 +222,14 @@ async fn accept<S: Service>(
             }
         }
     }
-    // Closing a listener resets what waits in its queue, so the queue is emptied first.
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        spawn_connection(&core, stream);
+    // Closing a listener resets what waits in its queue, so the queue is emptied first. A successor
+    // that was handed the same socket goes on with what comes later.
+    let start = clock::now();
+    while clock::now() - start < QUEUE_EMPTYING_MAX {
+        match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            Ok(Ok((stream, _))) => spawn_connection(&core, stream),
+            _ => break,
+        }
     }
 }
 
@@ -237,7 +253,7 @@ impl<S> Drop for Registered<S> {
     fn drop(&mut self) {
         self.core.connections.borrow_mut().remove(self.key);
         self.core.context.metrics.connection_closed();
-        self.core.connection_ended.notify_one();
+        self.core.connection_ended.notify_waiters();
     }
 }
 
@@ -247,12 +263,18 @@ async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
     loop {
         core.now.set(clock::now());
         let current = *stage.borrow();
+        let left = core.connections.borrow().len();
         let mut idle_max = core.deadlines.idle;
+        if left >= core.connections_max {
+            idle_max = idle_max.min(IDLE_MAX_WHEN_FULL);
+        }
         if let Stage::Draining { grace, deadline } = current {
-            let start = *drain_start.get_or_insert(clock::now());
-            idle_max = idle_max.min(grace);
-            let left = core.connections.borrow().len();
-            let over = clock::now() - start >= deadline;
+            let lasted = core.now.get() - *drain_start.get_or_insert(core.now.get());
+            // The grace counts from the start of draining also for who was idle before.
+            if lasted >= grace {
+                idle_max = idle_max.min(grace);
+            }
+            let over = lasted >= deadline;
             if left == 0 && accept_loops_ended(core) || over {
                 core.control.count_cut_off(left);
                 return;

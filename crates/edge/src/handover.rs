@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// Sockets in one message: fewer than the kernel's SCM_MAX_FD, 253.
-pub const SOCKETS_MAX: usize = 128;
+pub const SOCKETS_MAX: usize = 240;
 /// Bytes of the message beside them.
 const NOTE_BYTES_MAX: usize = 4096;
 

@@ -3,12 +3,14 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use crate::connection::ConnectionState;
@@ -44,6 +46,26 @@ impl WatchedIo {
     }
 }
 
+/// What a socket's receive buffer holds right now.
+#[derive(Debug, PartialEq, Eq)]
+enum Waiting {
+    Bytes,
+    Nothing,
+    /// The other side sends no more.
+    End,
+}
+
+fn waiting(stream: &TcpStream) -> Waiting {
+    // The kernel is asked: what the runtime knows is as old as its last look at epoll.
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(stream.as_fd(), &mut [0; 1], flags) {
+        Ok((_, 0)) => Waiting::End,
+        Ok(_) => Waiting::Bytes,
+        Err(rustix::io::Errno::AGAIN) => Waiting::Nothing,
+        Err(_) => Waiting::End,
+    }
+}
+
 impl Read for WatchedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -53,6 +75,9 @@ impl Read for WatchedIo {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
             self.state.bytes_read();
+        } else if self.state.closes_if_empty() && waiting(self.stream.inner()) == Waiting::Bytes {
+            // The runtime will see these bytes when it next looks, and wake the task.
+            self.state.stay_open();
         }
         polled
     }
@@ -72,7 +97,11 @@ impl Write for WatchedIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if polled.is_ready() {
+            self.state.flushed();
+        }
+        polled
     }
 
     /// Dropping the socket closes it, so there is nothing to do, unless bytes of the request may
@@ -80,8 +109,11 @@ impl Write for WatchedIo {
     /// the sender is told that nothing more comes, and is read to its end (RFC 9112, section 9.6).
     /// The sweeper bounds the time, a constant the bytes.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.state.starts_lingering() {
-            return Poll::Ready(Ok(()));
+        if !self.state.is_lingering() {
+            if !self.state.is_cut_short() || waiting(self.stream.inner()) == Waiting::End {
+                return Poll::Ready(Ok(()));
+            }
+            self.state.start_lingering();
         }
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         self.poll_discard(context)

@@ -1,0 +1,178 @@
+//! Ending and upgrading without cutting anybody off.
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::harness::{LARGE_BYTES, Site};
+use crate::raw::{End, PATIENCE, Raw};
+
+const SHORT: Duration = Duration::from_millis(300);
+const POST: &str = "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+
+#[test]
+fn what_is_being_worked_on_is_finished() {
+    let site = Site::start();
+    let mut client = Raw::connect(site.address);
+    client.send("POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+    site.wait_for_held(1);
+    site.drain(Duration::ZERO, PATIENCE);
+    site.release();
+    let answer = client.answer();
+    assert_eq!(answer.status, 201);
+    assert!(answer.closes());
+    assert_eq!(client.answers_to_the_end(), (Vec::new(), End::Closed));
+    assert_eq!(site.join().cut_off, 0);
+}
+
+#[test]
+fn an_idle_connection_may_send_one_more_request() {
+    let site = Site::start();
+    let mut client = Raw::connect(site.address);
+    client.send(POST);
+    assert!(!client.answer().closes());
+    site.drain(PATIENCE, PATIENCE);
+    client.send(POST);
+    let answer = client.answer();
+    assert_eq!(answer.status, 201);
+    assert!(answer.closes());
+    assert_eq!(client.answers_to_the_end(), (Vec::new(), End::Closed));
+    assert_eq!(site.join().cut_off, 0, "nobody waited for the grace to pass");
+}
+
+#[test]
+fn who_was_idle_for_long_has_the_whole_grace_too() {
+    let site = Site::start();
+    let mut client = Raw::connect(site.address);
+    client.send(POST);
+    client.answer();
+    // Idle for longer than the grace before draining starts, by the server's own account.
+    let strict = Site::with(|config| config.deadlines.idle = SHORT * 3);
+    Raw::connect(strict.address).answers_to_the_end();
+    site.drain(SHORT * 2, PATIENCE);
+    let timer = Site::with(|config| config.deadlines.idle = SHORT / 3);
+    Raw::connect(timer.address).answers_to_the_end();
+    client.send(POST);
+    assert_eq!(client.answer().status, 201);
+}
+
+#[test]
+fn who_stays_idle_is_closed_after_the_grace() {
+    let site = Site::start();
+    let mut clients: Vec<_> = (0..3).map(|_| Raw::connect(site.address)).collect();
+    clients[0].send(POST);
+    clients[0].answer();
+    site.drain(SHORT, PATIENCE);
+    for client in &mut clients {
+        assert_eq!(client.answers_to_the_end(), (Vec::new(), End::Closed));
+    }
+    assert_eq!(site.join().cut_off, 0);
+}
+
+#[test]
+fn what_is_busy_at_the_deadline_is_cut_off_and_counted() {
+    let site = Site::start();
+    let mut clients: Vec<_> = (0..2).map(|_| Raw::connect(site.address)).collect();
+    for client in &mut clients {
+        client.send("POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+    }
+    site.wait_for_held(2);
+    site.drain(Duration::ZERO, SHORT);
+    assert_eq!(site.join().cut_off, 2);
+    for client in &mut clients {
+        assert_eq!(client.answers_to_the_end().0, []);
+    }
+}
+
+#[test]
+fn a_long_answer_is_not_cut_by_the_grace() {
+    let site = Site::start();
+    let mut slow = Raw::connect(site.address);
+    slow.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8));
+    // The first answer is here, the others wait for this client to read them.
+    assert_eq!(slow.answer().body.len(), LARGE_BYTES);
+    let mut idle = Raw::connect(site.address);
+    idle.send(POST);
+    idle.answer();
+    site.drain(SHORT, PATIENCE);
+    // When the idle one has been closed, the grace is over.
+    assert_eq!(idle.answers_to_the_end(), (Vec::new(), End::Closed));
+    let (answers, end) = slow.answers_to_the_end();
+    assert!(!answers.is_empty());
+    assert!(answers.iter().all(|answer| answer.body.len() == LARGE_BYTES), "each came whole");
+    assert_eq!(end, End::Closed);
+    assert_eq!(site.join().cut_off, 0);
+}
+
+#[test]
+fn draining_at_once_ends() {
+    for _ in 0..20 {
+        let site = Site::start();
+        site.drain(Duration::ZERO, PATIENCE * 10);
+        let (ended, end) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || ended.send(site.join()));
+        let drained = end.recv_timeout(PATIENCE).expect("it ends long before the deadline");
+        assert_eq!(drained.cut_off, 0);
+    }
+}
+
+/// Clients that post without pause while one server hands its sockets to the next. Each opens a new
+/// connection when told to; any request without an answer is a failure.
+#[test]
+fn an_upgrade_under_load_fails_no_request() {
+    let listeners = edge::listen::bind(&["127.0.0.1:0".to_owned()], 2).expect("a free port");
+    let (old_end, new_end) = UnixStream::pair().expect("a pair of sockets");
+    let sockets: Vec<_> = listeners.iter().flatten().map(std::os::fd::AsFd::as_fd).collect();
+    edge::handover::send(old_end.as_fd(), b"listeners", &sockets).expect("they are sent");
+    let old = Site::on(listeners, |_| {});
+    let address = old.address;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut client = Raw::connect(address);
+                    // Half of them open a connection for every request.
+                    let requests = if number % 2 == 0 { u64::MAX } else { 1 };
+                    for _ in 0..requests {
+                        client.send(POST);
+                        let answer = client.answer();
+                        assert_eq!(answer.status, 201);
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if answer.closes() || stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let wait_for_more = |more: u64| {
+        let target = answered.load(Ordering::Relaxed) + more;
+        while answered.load(Ordering::Relaxed) < target
+            && !clients.iter().all(|client| client.is_finished())
+        {
+            std::thread::yield_now();
+        }
+    };
+
+    wait_for_more(500);
+    old.drain(SHORT, PATIENCE);
+    assert_eq!(old.join().cut_off, 0);
+    let (note, sockets) = edge::handover::receive(new_end.as_fd()).expect("they were sent");
+    assert_eq!(note, b"listeners");
+    let listeners =
+        sockets.into_iter().map(|socket| vec![std::net::TcpListener::from(socket)]).collect();
+    let new = Site::on(listeners, |_| {});
+    wait_for_more(500);
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("no request failed");
+    }
+    drop(new);
+}

@@ -1,0 +1,7 @@
+//! The edge as the network sees it.
+
+mod corpus;
+mod deadlines;
+mod drain;
+mod harness;
+mod raw;
