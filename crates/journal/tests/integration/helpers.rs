@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use journal::disk::{Disk, RealDisk};
+use journal::disk::Disk;
 use journal::{Clock, Committed, FrameKind, Journal, OpenError, Options, Recovery};
 
 /// Small enough that a few appends rotate.
@@ -46,26 +46,15 @@ impl Clock for ManualClock {
     }
 }
 
-pub(crate) fn try_open(disk: Arc<dyn Disk>, options: Options) -> Result<(Journal, Recovery), OpenError> {
+pub(crate) fn try_open(
+    disk: Arc<dyn Disk>,
+    options: Options,
+) -> Result<(Journal, Recovery), OpenError> {
     Journal::open(disk, ManualClock::new(), options)
 }
 
-pub(crate) fn open(disk: &Arc<dyn Disk>) -> (Journal, Recovery) {
+pub(crate) fn open<D: Disk + 'static>(disk: &Arc<D>) -> (Journal, Recovery) {
     try_open(disk.clone(), options()).expect("the journal opens")
-}
-
-pub(crate) struct Dir {
-    pub(crate) path: tempfile::TempDir,
-}
-
-impl Dir {
-    pub(crate) fn new() -> Self {
-        Self { path: tempfile::tempdir().expect("a temporary directory") }
-    }
-
-    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
-        Arc::new(RealDisk::open(self.path.path()).expect("the directory opens"))
-    }
 }
 
 /// Appends the payloads through one guard. Returns the first sequence.

@@ -1,4 +1,8 @@
 //! The journal from outside: what it promises, on the real disk and on the simulated one.
 
+mod damage;
 mod helpers;
+mod memory;
+mod recovery;
 mod roundtrip;
+mod running;

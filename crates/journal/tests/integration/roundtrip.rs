@@ -2,12 +2,12 @@
 
 use journal::{Committed, ReadError};
 
-use crate::helpers::{Dir, append, commit, open, usages};
+use crate::helpers::{append, commit, open, usages};
+use crate::memory::MemoryDisk;
 
 #[test]
 fn nothing_is_durable_before_its_commit() {
-    let dir = Dir::new();
-    let (journal, recovery) = open(&dir.disk());
+    let (journal, recovery) = open(&MemoryDisk::new());
     assert!(recovery.created);
     assert_eq!(append(&journal, &[b"one"]), 1);
     assert_eq!(journal.durable(), 1);
@@ -20,8 +20,7 @@ fn nothing_is_durable_before_its_commit() {
 
 #[test]
 fn everything_committed_is_there_after_a_kill() {
-    let dir = Dir::new();
-    let disk = dir.disk();
+    let disk = MemoryDisk::new();
     let mut expected = Vec::new();
     for session in 0..5u64 {
         let (journal, recovery) = open(&disk);
@@ -48,8 +47,7 @@ fn everything_committed_is_there_after_a_kill() {
 
 #[test]
 fn a_close_is_seen_and_restarts_do_not_pile_up_segments() {
-    let dir = Dir::new();
-    let disk = dir.disk();
+    let disk = MemoryDisk::new();
     let (journal, _) = open(&disk);
     commit(&journal, &[b"one", b"two"]);
     journal.close().expect("closed");
