@@ -18,8 +18,8 @@ const REFUSALS: usize = Refusal::ALL.len();
 #[derive(Default)]
 #[repr(align(128))]
 pub struct CoreMetrics {
-    requests: [[[AtomicU64; STATUSES.len()]; METHODS]; ROUTES],
-    durations: [[Histogram; METHODS]; ROUTES],
+    /// By route, method and status. A histogram's counts are the requests' too.
+    durations: [[[Histogram; STATUSES.len()]; METHODS]; ROUTES],
     accepted: AtomicU64,
     replayed: AtomicU64,
     refused: [AtomicU64; REFUSALS],
@@ -34,8 +34,7 @@ pub struct CoreMetrics {
 impl CoreMetrics {
     /// Counts an answered request.
     pub fn request(&self, route: Route, method: Method, status: u16, took: Duration) {
-        add(&self.requests[route as usize][method as usize][status_index(status)], 1);
-        self.durations[route as usize][method as usize].record(took);
+        self.durations[route as usize][method as usize][status_index(status)].record(took);
     }
 
     /// Counts bytes of bodies.
@@ -122,11 +121,19 @@ impl Metrics {
         self.sum(|core| &core.connections_opened).saturating_sub(closed)
     }
 
-    /// Durations of one route and method over all cores.
+    /// Durations of one route and method over all cores and statuses.
     pub fn durations(&self, route: Route, method: Method) -> Snapshot {
         let mut all = Snapshot::default();
+        for index in 0..STATUSES.len() {
+            all.merge(&self.durations_of_status(route, method, index));
+        }
+        all
+    }
+
+    fn durations_of_status(&self, route: Route, method: Method, index: usize) -> Snapshot {
+        let mut all = Snapshot::default();
         for core in &self.cores {
-            all.merge(&core.durations[route as usize][method as usize].snapshot());
+            all.merge(&core.durations[route as usize][method as usize][index].snapshot());
         }
         all
     }
@@ -144,31 +151,25 @@ impl Metrics {
     }
 
     fn requests(&self, figures: &mut Figures) {
-        let requests = figures.counter("http_server_requests", "Requests answered.");
+        let mut answered = Vec::new();
         for (route, method) in pairs() {
             for (index, status) in STATUSES.iter().enumerate() {
-                let count = self.sum(|core| &core.requests[route as usize][method as usize][index]);
-                if count > 0 {
-                    requests.labelled(
-                        &[
-                            ("method", method.text()),
-                            ("route", route.text()),
-                            ("status", &status.to_string()),
-                        ],
-                        count,
-                    );
+                let durations = self.durations_of_status(route, method, index);
+                if durations.count() > 0 {
+                    answered.push((route, method, status.to_string(), durations));
                 }
             }
         }
-        let durations = figures.histogram(
+        let requests = figures.counter("http_server_requests", "Requests answered.");
+        for (route, method, status, durations) in &answered {
+            requests.labelled(&labels(*route, *method, status), durations.count());
+        }
+        let family = figures.histogram(
             "http_server_request_duration_seconds",
             "Time from a request's head to its answer's hand-over to the socket.",
         );
-        for (route, method) in pairs() {
-            let snapshot = self.durations(route, method);
-            if snapshot.count() > 0 {
-                durations.labelled(&[("method", method.text()), ("route", route.text())], snapshot);
-            }
+        for (route, method, status, durations) in answered {
+            family.labelled(&labels(route, method, &status), durations);
         }
     }
 
@@ -218,6 +219,10 @@ impl Metrics {
     }
 }
 
+fn labels(route: Route, method: Method, status: &str) -> [(&'static str, &str); 3] {
+    [("method", method.text()), ("route", route.text()), ("status", status)]
+}
+
 fn pairs() -> impl Iterator<Item = (Route, Method)> {
     Route::ALL.iter().flat_map(|route| Method::ALL.iter().map(|method| (*route, *method)))
 }
@@ -260,7 +265,7 @@ mod tests {
         );
         check(
             &text,
-            "http_server_request_duration_seconds_bucket{le=\"0.0004\",method=\"POST\",route=\"/api/usages\"} 2",
+            "http_server_request_duration_seconds_bucket{le=\"0.0004\",method=\"POST\",route=\"/api/usages\",status=\"201\"} 2",
         );
         check(&text, "# EOF");
     }
