@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{UnknownFields, Usage, decode, not_json_detail};
+use super::{UnknownFields, Usage, decode, decode_text, not_json_detail, not_utf8_detail};
 use crate::limits::{BATCH_ITEMS_MAX, LINE_BYTES_MAX};
 use crate::rejection::{FieldError, Rejection};
 
@@ -57,28 +57,37 @@ pub fn decode_batch(
 }
 
 fn decode_lines(body: &[u8], unknown: UnknownFields) -> Result<Items<'_>, BatchError> {
+    // One check for all lines, unless a line fails it: then each stands for itself.
+    let text = str::from_utf8(body).ok();
     let mut items = Vec::new();
-    let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
     let mut start = 0;
-    for end in ends {
-        let line = &body[start..end];
+    for end in memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len())) {
+        let line = start..end;
         start = end + 1;
-        if line.trim_ascii().is_empty() {
+        if body[line.clone()].trim_ascii().is_empty() {
             continue;
         }
         if items.len() == BATCH_ITEMS_MAX {
             return Err(BatchError::TooManyItems { max: BATCH_ITEMS_MAX });
         }
-        items.push(decode_item(line, unknown));
+        items.push(if line.len() > LINE_BYTES_MAX {
+            Err(too_long())
+        } else if let Some(text) = text {
+            decode_text(&text[line], unknown)
+        } else {
+            decode(&body[line], unknown)
+        });
     }
     Ok(items)
 }
 
 fn decode_array(body: &[u8], unknown: UnknownFields) -> Result<Items<'_>, BatchError> {
-    if body.trim_ascii().first().is_some_and(|&byte| byte != b'[') {
-        return Err(BatchError::NotJson { detail: "must be a JSON array".to_owned() });
+    let not_json = |detail| BatchError::NotJson { detail };
+    let text = str::from_utf8(body).map_err(|error| not_json(not_utf8_detail(&error)))?;
+    if text.trim_ascii().bytes().next().is_some_and(|byte| byte != b'[') {
+        return Err(not_json("must be a JSON array".to_owned()));
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_str(text);
     let mut too_many = false;
     let items = json
         .deserialize_seq(ArrayVisitor { unknown, too_many: &mut too_many })
@@ -87,7 +96,7 @@ fn decode_array(body: &[u8], unknown: UnknownFields) -> Result<Items<'_>, BatchE
         if too_many {
             BatchError::TooManyItems { max: BATCH_ITEMS_MAX }
         } else {
-            BatchError::NotJson { detail: not_json_detail(body, &error) }
+            not_json(not_json_detail(text, &error))
         }
     })
 }
@@ -112,18 +121,19 @@ impl<'de> Visitor<'de> for ArrayVisitor<'_> {
                 *self.too_many = true;
                 return Err(A::Error::custom("too many items"));
             }
-            items.push(decode_item(raw.get().as_bytes(), self.unknown));
+            let item = raw.get();
+            items.push(if item.len() > LINE_BYTES_MAX {
+                Err(too_long())
+            } else {
+                decode_text(item, self.unknown)
+            });
         }
         Ok(items)
     }
 }
 
-fn decode_item(item: &[u8], unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
-    if item.len() > LINE_BYTES_MAX {
-        return Err(Rejection::Invalid(vec![FieldError::whole(
-            "too-long",
-            format!("must have at most {LINE_BYTES_MAX} bytes"),
-        )]));
-    }
-    decode(item, unknown)
+#[cold]
+fn too_long() -> Rejection {
+    let detail = format!("must have at most {LINE_BYTES_MAX} bytes");
+    Rejection::Invalid(vec![FieldError::whole("too-long", detail)])
 }

@@ -12,6 +12,7 @@ mod draft;
 mod visitor;
 
 pub use batch::{BatchError, BatchFormat, decode_batch};
+use draft::Draft;
 use visitor::{Body, BodySeed};
 
 /// One use of a medication by a patient, valid by construction when it comes from [`decode`].
@@ -56,25 +57,39 @@ pub enum UnknownFields {
 /// unescaping, and then allocates nothing. `null` for an optional field is the same as its
 /// absence.
 pub fn decode(body: &[u8], unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let decoded = BodySeed { unknown }
+    // Once for the whole body costs less than once for every string in it.
+    match str::from_utf8(body) {
+        Ok(text) => decode_text(text, unknown),
+        Err(error) => Err(Rejection::NotJson { detail: not_utf8_detail(&error) }),
+    }
+}
+
+fn decode_text(text: &str, unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut draft = Draft::default();
+    let decoded = BodySeed { unknown, draft: &mut draft }
         .deserialize(&mut json)
-        .and_then(|body| json.end().map(|()| body))
-        .map_err(|error| Rejection::NotJson { detail: not_json_detail(body, &error) })?;
+        .and_then(|body| json.end().map(|()| body));
     match decoded {
-        Body::Object(draft) => draft.finish(),
-        Body::Other(kind) => Err(Rejection::Invalid(vec![FieldError::whole(
+        Ok(Body::Object) => draft.finish(),
+        Ok(Body::Other(kind)) => Err(Rejection::Invalid(vec![FieldError::whole(
             "wrong-type",
             format!("must be a JSON object, not {kind}"),
         )])),
+        Err(error) => Err(Rejection::NotJson { detail: not_json_detail(text, &error) }),
     }
+}
+
+#[cold]
+fn not_utf8_detail(error: &std::str::Utf8Error) -> String {
+    format!("invalid UTF-8 after {} bytes", error.valid_up_to())
 }
 
 /// What the client is told of bytes that are not JSON. The texts of serde_json's syntax errors
 /// are fixed and quote nothing of the input.
 #[cold]
-fn not_json_detail(body: &[u8], error: &serde_json::Error) -> String {
-    if body.trim_ascii().is_empty() {
+fn not_json_detail(text: &str, error: &serde_json::Error) -> String {
+    if text.trim_ascii().is_empty() {
         return "the body is empty".to_owned();
     }
     match error.classify() {

@@ -11,8 +11,9 @@ use super::UnknownFields;
 use super::draft::Draft;
 
 /// What stood in a body.
-pub(super) enum Body<'a> {
-    Object(Draft<'a>),
+pub(super) enum Body {
+    /// An object; its fields are in the draft.
+    Object,
     /// Something else, named with its article.
     Other(&'static str),
 }
@@ -41,28 +42,29 @@ enum Name<'a> {
     Unknown(Cow<'a, str>),
 }
 
-/// Decodes a whole body.
-pub(super) struct BodySeed {
+/// Decodes a whole body into a draft, which is too large to be handed on by value.
+pub(super) struct BodySeed<'d, 'a> {
     pub(super) unknown: UnknownFields,
+    pub(super) draft: &'d mut Draft<'a>,
 }
 
-impl<'de> DeserializeSeed<'de> for BodySeed {
-    type Value = Body<'de>;
+impl<'de> DeserializeSeed<'de> for BodySeed<'_, 'de> {
+    type Value = Body;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Body<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Body, D::Error> {
         json.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for BodySeed {
-    type Value = Body<'de>;
+impl<'de> Visitor<'de> for BodySeed<'_, 'de> {
+    type Value = Body;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a usage")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Body<'de>, A::Error> {
-        let mut draft = Draft::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Body, A::Error> {
+        let draft = self.draft;
         while let Some(name) = fields.next_key_seed(NameSeed)? {
             match name {
                 Name::PatientId => draft.put_patient_id(fields.next_value_seed(ValueSeed)?),
@@ -79,34 +81,34 @@ impl<'de> Visitor<'de> for BodySeed {
                 },
             }
         }
-        Ok(Body::Object(draft))
+        Ok(Body::Object)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Body<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Body, A::Error> {
         drain_seq(items).map(|()| Body::Other("an array"))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Body<'de>, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
         Ok(Body::Other("a string"))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Body<'de>, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
         Ok(Body::Other("a number"))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Body<'de>, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
         Ok(Body::Other("a number"))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Body<'de>, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
         Ok(Body::Other("a number"))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Body<'de>, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
         Ok(Body::Other("a boolean"))
     }
 
-    fn visit_unit<E>(self) -> Result<Body<'de>, E> {
+    fn visit_unit<E>(self) -> Result<Body, E> {
         Ok(Body::Other("null"))
     }
 }
