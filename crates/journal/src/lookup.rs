@@ -152,7 +152,7 @@ impl Shared {
         let (file, header) = open_place(self, place)?;
         let kind = header.kind;
         let lookup = match kind {
-            SegmentKind::Compressed => Lookup::Packed(Packed::open(file, header)?),
+            SegmentKind::Compressed => Lookup::Packed(Packed::open(file, &header)?),
             SegmentKind::Raw => {
                 let reader = RawReader::new(header, file, LOOKUP_WINDOW_BYTES);
                 Lookup::Raw(Table { starts: Vec::new(), reader })

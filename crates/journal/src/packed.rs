@@ -1,28 +1,16 @@
-//! Compressed segments as the readers see them: whole blocks, by sequence.
+//! Compressed segments as the core sees them: whole blocks, by sequence.
 
-use std::sync::Arc;
-
-use crate::disk::{Disk, File};
-use crate::error::{OpenError, ReadError};
-use crate::format::{Batch, SegmentHeader};
-
-/// An open compressed segment.
-pub(crate) struct Packed {}
-
-impl Packed {
-    pub(crate) fn open(
-        _file: Arc<dyn File>,
-        _header: Arc<SegmentHeader>,
-    ) -> Result<Self, ReadError> {
-        todo!()
-    }
-
-    pub(crate) fn batch_with(&self, _seq: u64) -> Result<Batch, ReadError> {
-        todo!()
-    }
-}
+pub(crate) use crate::compress::Packed;
+use crate::disk::Disk;
+use crate::error::{OpenError, opening};
+use crate::format::SegmentHeader;
 
 /// One past the last sequence of a compressed segment.
-pub(crate) fn end_seq(_disk: &dyn Disk, _header: &SegmentHeader) -> Result<u64, OpenError> {
-    todo!()
+pub(crate) fn end_seq(disk: &dyn Disk, header: &SegmentHeader) -> Result<u64, OpenError> {
+    let number = header.number;
+    let doing = format!("opening segment {number}");
+    let file = disk.open(&header.file_name()).map_err(opening(doing))?;
+    let packed = Packed::open(file.into(), header)
+        .map_err(|error| OpenError::Header { segment: number, why: error.to_string() })?;
+    Ok(packed.end_seq())
 }

@@ -88,7 +88,7 @@ impl Reader {
         let (file, header) = open_place(&self.shared, place)?;
         if header.kind == SegmentKind::Compressed {
             let number = header.number;
-            return Ok(Source::Packed { number, packed: Packed::open(file, header)? });
+            return Ok(Source::Packed { number, packed: Packed::open(file, &header)? });
         }
         let mut raw = RawReader::new(header, file, READ_WINDOW_BYTES);
         if seq > place.header.first_seq

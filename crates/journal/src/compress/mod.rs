@@ -1,0 +1,164 @@
+//! Sealed segments, compressed: blocks of packed frames, a table from sequence to block, a footer.
+//! [`compress_segment`] rewrites a raw segment in place of itself, by an atomic rename and only
+//! after the new file has been read back whole.
+
+mod block;
+mod packed;
+mod table;
+mod writer;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::disk::{Disk, File};
+use crate::error::ReadError;
+use crate::format::{FrameView, SegmentHeader, SegmentKind};
+use crate::ledger::Place;
+use crate::limits::READ_WINDOW_BYTES;
+use crate::prepare::remove_if_there;
+use crate::reader::RawReader;
+
+pub use block::{BLOCK_HEADER_BYTES, BlockHeader};
+pub use packed::Packed;
+pub(crate) use packed::find_blocks;
+pub use table::{FOOTER_BYTES, TABLE_ENTRY_BYTES, TableEntry};
+pub use writer::PackedWriter;
+
+/// What a block holds of packed frames before compression, when no single frame is larger.
+pub const BLOCK_RAW_BYTES: usize = 128 << 10;
+/// Frames in one block, so that a block of empty frames stays small in memory.
+pub const BLOCK_FRAMES_MAX: u32 = 16 << 10;
+
+/// Why a segment was not compressed. It stays as it was.
+#[derive(Debug, Error)]
+pub enum CompressError {
+    /// The raw segment cannot be read.
+    #[error(transparent)]
+    Source(#[from] ReadError),
+    /// The new file cannot be written.
+    #[error("writing the compressed segment: {0}")]
+    Io(#[from] std::io::Error),
+    /// The new file does not hold what was put into it.
+    #[error("the compressed segment does not read back: {0}")]
+    ReadBack(String),
+}
+
+/// A segment that was rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compressed {
+    /// Its new header.
+    pub header: SegmentHeader,
+    /// The length of its new file.
+    pub file_bytes: u64,
+    /// How many frames it holds.
+    pub frames: u64,
+    /// Bytes of packed frames before compression.
+    pub raw_bytes: u64,
+}
+
+/// Replaces a sealed raw segment by a compressed one that holds its frames below `end_seq`, the
+/// first sequence of the segment after it. A crash at any point leaves one of the two.
+pub fn compress_segment(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    end_seq: u64,
+    level: i32,
+) -> Result<Compressed, CompressError> {
+    let segment = header.number;
+    let file =
+        disk.open(&header.file_name()).map_err(|source| ReadError::Io { segment, source })?;
+    let source = Arc::new(header.clone());
+    let mut reader = RawReader::new(source.clone(), Arc::from(file), READ_WINDOW_BYTES);
+    let place = Place { header: source, end_seq: Some(end_seq), active: None };
+    replace_segment(disk, header, level, |writer| {
+        while reader.at.seq < end_seq {
+            let batch_header = reader.peek(&place)?;
+            let batch = reader.take(&batch_header, &place)?;
+            reader.pass(&batch_header);
+            for frame in batch.frames() {
+                writer.push(frame, batch.committed_ms())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Writes a compressed segment under the number of `header` and puts it in the place of what has
+/// that name, once it is durable and has been read back.
+pub(crate) fn replace_segment(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    level: i32,
+    fill: impl FnOnce(&mut PackedWriter) -> Result<(), CompressError>,
+) -> Result<Compressed, CompressError> {
+    let name = header.file_name();
+    let tmp = format!("{name}.tmp");
+    let written = write_verified(disk, header, &tmp, level, fill);
+    match written {
+        Ok(compressed) => {
+            disk.rename(&tmp, &name)?;
+            disk.sync_dir()?;
+            Ok(compressed)
+        }
+        Err(error) => {
+            // The error above is the one to be told; a leftover goes at the next open.
+            let _ = remove_if_there(disk, &tmp);
+            Err(error)
+        }
+    }
+}
+
+fn write_verified(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    tmp: &str,
+    level: i32,
+    fill: impl FnOnce(&mut PackedWriter) -> Result<(), CompressError>,
+) -> Result<Compressed, CompressError> {
+    remove_if_there(disk, tmp)?;
+    let header = SegmentHeader { kind: SegmentKind::Compressed, ..header.clone() };
+    let mut writer = PackedWriter::create(disk.create(tmp)?, &header, level)?;
+    fill(&mut writer)?;
+    let written = writer.finish()?;
+    let file = disk.open(tmp)?;
+    let file_bytes = file.len()?;
+    read_back(file, &header, &written)?;
+    let writer::Written { frames, raw_bytes, .. } = written;
+    Ok(Compressed { header, file_bytes, frames, raw_bytes })
+}
+
+/// Decodes the whole new file and compares every frame, by digest, with what was put in.
+fn read_back(
+    file: Box<dyn File>,
+    header: &SegmentHeader,
+    written: &writer::Written,
+) -> Result<(), CompressError> {
+    let broken = |error: ReadError| CompressError::ReadBack(error.to_string());
+    let packed = Packed::open(Arc::from(file), header).map_err(broken)?;
+    let (mut seq, mut digest) = (header.first_seq, 0u32);
+    while seq < packed.end_seq() {
+        let batch = packed.decode_block(seq).map_err(broken)?;
+        digest = batch.frames().fold(digest, digest_frame);
+        seq = batch.end_seq();
+    }
+    if seq - header.first_seq != written.frames || digest != written.digest {
+        return Err(CompressError::ReadBack("its frames are not those put in".to_owned()));
+    }
+    Ok(())
+}
+
+/// Goes on with a digest of frames, over everything that a frame is.
+pub(crate) fn digest_frame(digest: u32, frame: FrameView<'_>) -> u32 {
+    let mut head = [0u8; 19];
+    head[0..8].copy_from_slice(&frame.seq.to_le_bytes());
+    head[8] = frame.kind.code();
+    head[9..11].copy_from_slice(&frame.stream.to_le_bytes());
+    head[11..15].copy_from_slice(&frame.key_id.to_le_bytes());
+    let len = u32::try_from(frame.payload.len()).expect("a frame's length has 32 bits");
+    head[15..19].copy_from_slice(&len.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(digest, &head), frame.payload)
+}
+
+#[cfg(test)]
+mod tests;
