@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -15,14 +16,15 @@ use http::header::{CONNECTION, HeaderName, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use telemetry::Method;
+use telemetry::{Method, Route};
 use tokio::net::TcpStream;
 
 use crate::clock;
 use crate::core::{Core, Deadlines};
 use crate::io::WatchedIo;
 use crate::log;
-use crate::request::{Request, Response, Service, request_id};
+use crate::problem::{Problem, ProblemKind};
+use crate::request::{Answer, Request, Response, Service, request_id};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
@@ -223,7 +225,7 @@ async fn handle<S: Service>(
     // (RFC 9112, section 6.1).
     let chunked = unread && body.size_hint().exact().is_none();
     let request = Request { head, body, connection: Rc::clone(&state) };
-    let mut answer = core.service.call(request).await;
+    let mut answer = call(&core.service, request).await;
     let cut_short = answer.close || chunked || unread && state.received.get() == 0;
     let headers = answer.response.headers_mut();
     if cut_short || core.draining() {
@@ -243,4 +245,18 @@ async fn handle<S: Service>(
     state.body_expired.set(false);
     state.enter(Phase::Answer);
     Ok(answer.response)
+}
+
+/// The service's answer, or that it failed when it panics: one request's fault must not end the
+/// others', nor leave its sender without an answer. The panic hook has logged the place.
+async fn call<S: Service>(service: &S, request: Request) -> Answer {
+    let mut answer = pin!(service.call(request));
+    poll_fn(|context| {
+        // What is left half done belongs to this request alone and is dropped with it.
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_| {
+            let failed = Problem::from(ProblemKind::INTERNAL).closing();
+            Poll::Ready(Answer::problem(Route::Other, &failed))
+        })
+    })
+    .await
 }

@@ -1,1 +1,151 @@
-fn main() {}
+//! The one binary: subcommands, each in a file of its own.
+
+/// Prints a line to standard output.
+macro_rules! outln {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        // A reader that went away (`inhale … | head`) is no error of ours.
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
+/// Prints a line to standard error.
+macro_rules! errln {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
+
+mod clock;
+mod config;
+mod doctor;
+mod flags;
+mod journal_commands;
+mod prove;
+mod serve;
+mod takeover;
+mod units;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use serde_json::json;
+
+use config::ConfigFile;
+use flags::ServeFlags;
+
+/// Takes in medication usages from connected inhalers, and answers only once each is safe on disk.
+#[derive(Parser)]
+#[command(name = "inhale", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    after_help = "Start with `inhale serve`, then:\n  curl -i http://localhost:3000/api/usages -H 'Content-Type: application/json' \\\n    -d '{\"patientId\":\"100\",\"timestamp\":\"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)\",\"medication\":\"Albuterol\"}'"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+#[derive(Subcommand)]
+enum Commands {
+    /// Take usages in over HTTP and keep them
+    Serve(Layered),
+    /// Print the settings `inhale serve` would run with, and where each comes from
+    Config(ConfigFlags),
+    /// Check, repair or index a journal while no server runs on it
+    #[command(subcommand)]
+    Journal(journal_commands::JournalCommand),
+    /// Crash a server under load again and again, and show that nothing acknowledged is lost
+    Prove(prove::ProveFlags),
+    /// Check what a rate needs of this machine, and print the command that mends each shortage
+    Doctor(doctor::DoctorFlags),
+}
+
+/// The server's settings, and the file that may hold some of them.
+#[derive(Args)]
+#[command(
+    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file."
+)]
+struct Layered {
+    /// TOML file with a [serve] table of settings named as the flags are
+    #[arg(long, value_name = "FILE", env = "INHALE_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: ServeFlags,
+}
+
+#[derive(Args)]
+struct ConfigFlags {
+    /// Print one JSON object instead of TOML
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    layered: Layered,
+}
+
+fn main() -> ExitCode {
+    let outcome =
+        config::parse(CommandLine::command(), &["serve", "config"], std::env::args_os().collect())
+            .and_then(|(matches, file)| run(&matches, &file));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            errln!("inhale: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the subcommand: `true` when what it looked at is well. Errors exit with 2.
+fn run(matches: &ArgMatches, file: &ConfigFile) -> Result<bool> {
+    match CommandLine::from_arg_matches(matches)?.command {
+        Commands::Serve(flags) => serve::run(&flags.settings).map(|()| true),
+        Commands::Config(flags) => {
+            print_config(&flags, matches, file);
+            Ok(true)
+        }
+        Commands::Journal(command) => journal_commands::run(&command),
+        Commands::Prove(flags) => prove::run(&flags),
+        Commands::Doctor(flags) => doctor::run(&flags),
+    }
+}
+
+fn print_config(flags: &ConfigFlags, matches: &ArgMatches, file: &ConfigFile) {
+    let root = CommandLine::command();
+    let command = root.find_subcommand("config").expect("it is being run");
+    let (_, own) = matches.subcommand().expect("it is being run");
+    let settings = config::in_force(command, own, file);
+    if flags.json {
+        let all: serde_json::Map<_, _> = settings
+            .into_iter()
+            .map(|setting| {
+                (setting.name, json!({ "values": setting.values, "source": setting.source }))
+            })
+            .collect();
+        outln!("{}", serde_json::Value::Object(all));
+        return;
+    }
+    outln!("[serve]");
+    for setting in settings {
+        let values: Vec<_> = setting.values.iter().map(|value| format!("{value:?}")).collect();
+        let line = match values.as_slice() {
+            [] => format!("# {} is not set", setting.name),
+            [one] => format!("{} = {one}", setting.name),
+            many => format!("{} = [{}]", setting.name, many.join(", ")),
+        };
+        outln!("{line:<44} # {}", setting.source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -85,7 +85,7 @@ impl Snapshot {
 
     /// Buckets as OpenMetrics wants them: upper bound in seconds and count, not cumulated.
     pub(crate) fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()
     }
 }

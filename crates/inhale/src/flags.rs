@@ -1,0 +1,169 @@
+//! The options of `inhale serve`, as people type them: each is a flag, an environment variable
+//! (`INHALE_` + the flag's name) and a key of the configuration file's `[serve]` table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+
+/// Where usages are taken in and kept, and what bounds hold while doing so.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ServeFlags {
+    /// Address that takes usages in; `localhost` stands for 127.0.0.1 and ::1. May be repeated
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "localhost:3000",
+        help_heading = "Listening"
+    )]
+    pub listen: Vec<String>,
+
+    /// Address of /healthz, /readyz, /metrics and /status; keep it private. May be repeated
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "localhost:3001",
+        help_heading = "Listening"
+    )]
+    pub admin_listen: Vec<String>,
+
+    /// Listen beyond loopback although nobody has to show a key
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Listening")]
+    pub allow_anonymous: bool,
+
+    /// Threads that serve requests; 0 means one for each core this process may run on
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Listening")]
+    pub cores: usize,
+
+    /// Take the listening sockets over from the server that runs on the same data, without losing a request
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Listening")]
+    pub takeover: bool,
+
+    /// Directory of the store: the journal and its index
+    #[arg(long, value_name = "DIR", default_value = "./inhale-data", help_heading = "Store")]
+    pub data: PathBuf,
+
+    /// Number of this store among those of one installation, 0 to 4095; becomes part of each id
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u16).range(0..4096), help_heading = "Store")]
+    pub store_number: u16,
+
+    /// Keep usages for this long at least; without it they are kept for ever
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Store")]
+    pub retain: Option<Duration>,
+
+    /// Refuse usages (507) once the journal takes this much disk; nothing is ever deleted for it
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    pub journal_bytes_max: Option<ByteSize>,
+
+    /// Refuse usages (507) when less than this would stay free on the disk
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Store")]
+    pub disk_reserve: ByteSize,
+
+    /// Size of one journal file
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    pub segment_size: ByteSize,
+
+    /// Least time between two syncs of the disk; gathers usages while it lasts, never delays a lone one
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = humantime::parse_duration, help_heading = "Store")]
+    pub commit_spacing: Duration,
+
+    /// Usages waiting for the disk may take this much memory; beyond it new ones get 503
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", help_heading = "Store")]
+    pub pending_max: ByteSize,
+
+    /// Usages not yet in the index may take this much memory; beyond it new ones get 503
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    pub tail_max: ByteSize,
+
+    /// Whether the index for reads is kept; without it only receipts by id are answered and keyed usages get 503
+    #[arg(long, value_name = "ON|OFF", default_value = "on", help_heading = "Store")]
+    pub index: Switch,
+
+    /// Memory for the index's cache
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    pub index_cache: ByteSize,
+
+    /// How long an idempotency key is remembered
+    #[arg(long, value_name = "DURATION", default_value = "30days", value_parser = humantime::parse_duration, help_heading = "Store")]
+    pub key_window: Duration,
+
+    /// Fields a usage does not have: refuse them by name, or keep them in its attributes
+    #[arg(long, value_name = "WHAT", default_value = "refuse", help_heading = "Requests")]
+    pub unknown_fields: UnknownFieldsFlag,
+
+    /// Time for a request's head to arrive
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    pub header_timeout: Duration,
+
+    /// Time for a request's body to arrive
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    pub body_timeout: Duration,
+
+    /// Time a connection may stay open without a request
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    pub idle_timeout: Duration,
+
+    /// Connections open at once, over all cores
+    #[arg(long, value_name = "N", default_value = "20000", help_heading = "Requests")]
+    pub connections_max: usize,
+
+    /// Bytes of request bodies in memory at once, over all cores; beyond it new ones get 503
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Requests")]
+    pub bodies_max: ByteSize,
+
+    /// On SIGTERM: time between /readyz failing and the listener closing, for load balancers to notice
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    pub shutdown_delay: Duration,
+
+    /// Grace in which an idle connection may send one more request before it is closed
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    pub drain_grace: Duration,
+
+    /// Time after which a stop no longer waits for requests in flight
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    pub shutdown_timeout: Duration,
+
+    /// Least severity that is logged
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
+    pub log_level: LogLevel,
+
+    /// Log one of this many successful requests; 0 logs none. Errors and slow requests are always logged
+    #[arg(long, value_name = "N", default_value = "10000", help_heading = "Logs")]
+    pub log_sample: u32,
+
+    /// A request that takes longer than this is slow
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = humantime::parse_duration, help_heading = "Logs")]
+    pub log_slow: Duration,
+}
+
+/// `on` or `off`.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switch {
+    /// Kept.
+    On,
+    /// Not kept.
+    Off,
+}
+
+/// What happens to fields that a usage does not have.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnknownFieldsFlag {
+    /// 422, naming each.
+    Refuse,
+    /// Moved into `attributes`, so that new firmware loses no dose.
+    Keep,
+}
+
+/// Severities, as `tracing` has them.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// Only what broke.
+    Error,
+    /// And what may break.
+    Warn,
+    /// And what happened.
+    Info,
+    /// And how.
+    Debug,
+}

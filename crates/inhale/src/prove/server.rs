@@ -1,0 +1,127 @@
+//! The server under test: a child process of this very binary.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
+
+use crate::clock::monotonic;
+
+/// Time in which a server must come up or go down.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `inhale serve`; killed when dropped.
+pub(crate) struct ServerProcess {
+    child: Child,
+    url: String,
+}
+
+impl ServerProcess {
+    /// Starts a server on `store`, at free ports, and waits until it says where it listens.
+    pub(crate) fn start(store: &Path, prefix: Option<&str>) -> Result<Self> {
+        let binary = std::env::current_exe().context("finding the path of this program")?;
+        let mut words = prefix.into_iter().flat_map(str::split_whitespace);
+        let mut command = match words.next() {
+            Some(program) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&binary);
+                command
+            }
+            None => Command::new(&binary),
+        };
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args([
+                "--log-level",
+                "error",
+                "--segment-size",
+                "4MiB",
+                "--pending-max",
+                "1MiB",
+                "--disk-reserve",
+                "16MiB",
+            ])
+            .arg("--data")
+            .arg(store)
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null());
+        let mut child = command.spawn().context("starting the server under test")?;
+        let lines = child.stdout.take().context("the server's output is piped")?;
+        match first_url(lines) {
+            Some(url) => Ok(Self { child, url }),
+            None => {
+                let _ = child.kill();
+                let status = child.wait()?;
+                bail!(
+                    "the server did not start on {} ({status}); its reason stands above",
+                    store.display()
+                );
+            }
+        }
+    }
+
+    /// Where usages are posted.
+    pub(crate) fn usages_url(&self) -> &str {
+        &self.url
+    }
+
+    /// SIGKILL: the process is gone at once, with whatever it had not written.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        // Under a prefix the child is the wrapper; the server is its child and must go first.
+        for pid in children_of(self.child.id()) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        self.child.kill().context("killing the server under test")?;
+        self.child.wait().context("waiting for the server under test")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and a clean end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let targets = children_of(self.child.id());
+        let own =
+            Pid::from_raw(self.child.id().cast_signed()).context("the server has a process id")?;
+        for pid in if targets.is_empty() { vec![own] } else { targets } {
+            rustix::process::kill_process(pid, Signal::TERM)
+                .context("stopping the server under test")?;
+        }
+        let deadline = monotonic() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                if !status.success() {
+                    bail!("the server under test ended with {status} after SIGTERM");
+                }
+                return Ok(());
+            }
+            if monotonic() > deadline {
+                bail!("the server under test did not end within {PATIENCE:?} of SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Reads lines until one names the URL for usages; `None` when the output ends first.
+fn first_url(output: impl std::io::Read) -> Option<String> {
+    BufReader::new(output).lines().map_while(|line| line.ok()).find_map(|line| {
+        line.split_whitespace().find(|word| word.ends_with("/api/usages")).map(str::to_owned)
+    })
+}
+
+/// The direct children of a process, from /proc.
+fn children_of(parent: u32) -> Vec<Pid> {
+    std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok().and_then(Pid::from_raw))
+        .collect()
+}

@@ -1,0 +1,252 @@
+//! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
+//! successor, or because the disk failed.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use edge::{Deadlines, LogPolicy};
+use server::{Listeners, Server};
+use store::{Store, SystemClock, Tickets};
+use telemetry::Histogram;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use usage::UnknownFields;
+
+use crate::flags::{LogLevel, ServeFlags, UnknownFieldsFlag};
+use crate::takeover::{self, Successor};
+use crate::units::size_text;
+
+/// Time for the answers that say the disk failed to reach their senders.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why serving ends.
+enum End {
+    Signal,
+    Takeover,
+    DiskFailed,
+}
+
+/// Serves until told to end. `Ok` is a clean end.
+pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
+    refuse_strangers(flags)?;
+    raise_descriptor_limit();
+    let logs = telemetry::logs::start(level(flags.log_level));
+    let cores = match flags.cores {
+        0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
+        cores => cores,
+    };
+    std::fs::create_dir_all(&flags.data).with_context(|| {
+        format!("cannot make the store's directory {} (--data)", flags.data.display())
+    })?;
+    let listeners = if flags.takeover {
+        takeover::inherit(&flags.data, cores)?
+    } else {
+        Listeners {
+            api: edge::listen::bind(&flags.listen, cores).context("--listen")?,
+            admin: edge::listen::bind(&flags.admin_listen, 1).context("--admin-listen")?.remove(0),
+        }
+    };
+    let held = takeover::Held::of(&listeners)?;
+    let store = open_store(flags)?;
+    let syncs = Arc::new(Histogram::default());
+    let observer = Arc::clone(&syncs);
+    store.journal().on_sync(Box::new(move |took, _frames, _bytes| observer.record(took)));
+    store.start().context("starting the store's threads")?;
+    announce(flags, &listeners, &store);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the main thread's runtime")?;
+    let server = server::start(
+        &server_config(flags),
+        store.clone(),
+        Arc::new(SystemClock::new()),
+        listeners,
+        syncs,
+        logs.dropped_counter(),
+    )
+    .context("starting the server's threads")?;
+    let successor = Successor::await_on(&flags.data)?;
+    let end = runtime.block_on(wait_for_end(&store, &successor, &held))?;
+    // Before the store is let go: its next owner makes a socket of the same name.
+    drop(successor);
+    finish(flags, server, &store, held, end)
+}
+
+/// Without keys whoever reaches the port can write and read medical records.
+fn refuse_strangers(flags: &ServeFlags) -> Result<()> {
+    let private = edge::listen::all_loopback(&flags.listen).context("--listen")?
+        && edge::listen::all_loopback(&flags.admin_listen).context("--admin-listen")?;
+    if !private && !flags.allow_anonymous {
+        bail!(
+            "--listen or --admin-listen reaches beyond this machine, where anybody could read patients' \
+             usages; listen on localhost behind something that checks who asks, or say --allow-anonymous"
+        );
+    }
+    Ok(())
+}
+
+/// Each connection takes a descriptor, and the usual soft limit is for interactive shells.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // When it cannot be raised, accepting pauses at the limit and says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    }
+}
+
+fn bytes(size: bytesize::ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+fn store_config(flags: &ServeFlags) -> store::Config {
+    let mut config = store::Config::new(&flags.data);
+    config.journal = journal::Options {
+        segment_bytes: flags.segment_size.as_u64(),
+        spacing: flags.commit_spacing,
+        pending_bytes_max: bytes(flags.pending_max),
+        reserve_bytes: flags.disk_reserve.as_u64(),
+        bytes_max: flags.journal_bytes_max.map(|size| size.as_u64()),
+        retain: flags.retain,
+        store_number: Some(flags.store_number),
+        ..config.journal
+    };
+    config.tail_bytes_max = bytes(flags.tail_max);
+    config.key_window = flags.key_window;
+    config
+}
+
+fn open_store(flags: &ServeFlags) -> Result<Store> {
+    let config = store_config(flags);
+    let open = || Store::open(config.clone(), Arc::new(SystemClock::new()));
+    let opened = if flags.takeover { takeover::retry_while_locked(open) } else { open() };
+    opened.with_context(|| format!("cannot open the store in {}", flags.data.display()))
+}
+
+fn server_config(flags: &ServeFlags) -> server::Config {
+    server::Config {
+        deadlines: Deadlines {
+            header: flags.header_timeout,
+            body: flags.body_timeout,
+            idle: flags.idle_timeout,
+            linger: Duration::from_secs(2),
+        },
+        connections_max: flags.connections_max,
+        bodies_bytes_max: bytes(flags.bodies_max),
+        unknown_fields: match flags.unknown_fields {
+            UnknownFieldsFlag::Refuse => UnknownFields::Refuse,
+            UnknownFieldsFlag::Keep => UnknownFields::Keep,
+        },
+        log: LogPolicy { sample: flags.log_sample, slow: flags.log_slow },
+    }
+}
+
+fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
+    let first = |listeners: &[TcpListener]| {
+        listeners
+            .first()
+            .and_then(|listener| listener.local_addr().ok())
+            .map(|address| address.to_string())
+    };
+    let api = listeners.api.first().and_then(|core| first(core)).unwrap_or_default();
+    let admin = first(&listeners.admin).unwrap_or_default();
+    let recovery = store.recovery();
+    let found = if recovery.created {
+        "new".to_owned()
+    } else {
+        format!(
+            "position {}, {} journal files, recovered in {:.0?}",
+            recovery.durable, recovery.segments, recovery.took
+        )
+    };
+    outln!("inhale {}", env!("CARGO_PKG_VERSION"));
+    outln!("  usages  http://{api}/api/usages");
+    outln!("  docs    http://{api}/docs");
+    outln!("  status  http://{admin}/status");
+    outln!("  store   {} ({found}, {} free)", flags.data.display(), free_text(&flags.data));
+    if let Some(cut) = recovery.cut {
+        tracing::warn!(
+            segment = cut.segment,
+            offset = cut.offset,
+            bytes = cut.bytes,
+            "a write that was never acknowledged was cut off"
+        );
+    }
+    tracing::info!(
+        position = recovery.durable,
+        frames_secured = recovery.frames_secured,
+        recovery_ms = recovery.took.as_secs_f64() * 1e3,
+        "serving"
+    );
+}
+
+/// What is free on the store's disk, for people.
+fn free_text(data: &Path) -> String {
+    rustix::fs::statvfs(data)
+        .map_or_else(|_| "?".to_owned(), |space| size_text(space.f_bavail * space.f_frsize))
+}
+
+async fn wait_for_end(store: &Store, successor: &Successor, held: &takeover::Held) -> Result<End> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let tickets = Tickets::new(store);
+    let driving = tickets.drive();
+    // A frame that never comes: the wait ends when the journal does.
+    let journal_ends = tickets.durable(u64::MAX - 1);
+    let watched = async { tokio::join!(driving, journal_ends) };
+    tokio::select! {
+        _ = terminate.recv() => Ok(End::Signal),
+        _ = interrupt.recv() => Ok(End::Signal),
+        _ = watched => Ok(End::DiskFailed),
+        handed = successor.hand_over(held) => handed.map(|()| End::Takeover),
+    }
+}
+
+fn finish(
+    flags: &ServeFlags,
+    server: Server,
+    store: &Store,
+    held: takeover::Held,
+    end: End,
+) -> Result<()> {
+    let (grace, deadline) = match end {
+        End::Signal => {
+            server.announce_stop();
+            std::thread::sleep(flags.shutdown_delay);
+            (flags.drain_grace, flags.shutdown_timeout)
+        }
+        End::Takeover => (flags.drain_grace, flags.shutdown_timeout),
+        End::DiskFailed => {
+            tracing::error!(
+                "a write or sync of the journal failed; stopping without acknowledging anything more"
+            );
+            (Duration::ZERO, LAST_WORDS)
+        }
+    };
+    // Held sockets would keep the port open with nobody accepting.
+    drop(held);
+    let drained = server.drain(grace, deadline);
+    if drained.cut_off > 0 {
+        tracing::warn!(connections = drained.cut_off, "cut off at --shutdown-timeout");
+    }
+    let closed = store.close();
+    if matches!(end, End::DiskFailed) {
+        bail!(
+            "the disk failed while usages were written; what was in flight was answered with outcome-unknown"
+        );
+    }
+    closed.context("closing the journal")?;
+    tracing::info!("stopped");
+    Ok(())
+}

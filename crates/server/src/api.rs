@@ -1,0 +1,75 @@
+//! Which call a request is: the one place that knows paths and methods.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use edge::{Answer, CoreContext, Problem, ProblemKind, Request, Service};
+use http::Method;
+use store::Tickets;
+use telemetry::Route;
+use tokio::sync::Semaphore;
+use usage::UsageId;
+
+use crate::shared::Shared;
+use crate::{contract, intake, reads};
+
+/// Reads that wait for or use a core's reading threads; further ones get 503.
+const READS_MAX: usize = 256;
+
+/// One core's API.
+pub(crate) struct Api {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) core: CoreContext,
+    pub(crate) tickets: Tickets,
+    /// Bounds the reads in flight.
+    pub(crate) reads: Rc<Semaphore>,
+}
+
+impl Api {
+    pub(crate) fn new(shared: Arc<Shared>, core: CoreContext, tickets: Tickets) -> Self {
+        Self { shared, core, tickets, reads: Rc::new(Semaphore::new(READS_MAX)) }
+    }
+}
+
+impl Service for Api {
+    async fn call(&self, request: Request) -> Answer {
+        let path = request.head.uri.path();
+        match (path, &request.head.method) {
+            ("/api/usages", &Method::POST) => intake::post(self, request).await,
+            ("/api/usages", &Method::GET) => reads::history(self, request).await,
+            ("/api/usages", _) => wrong_method(Route::Usages, &[Method::GET, Method::POST]),
+            ("/api/usages/search", &Method::POST) => reads::search(self, request).await,
+            ("/api/usages/search", _) => wrong_method(Route::Search, &[Method::POST]),
+            ("/api/usages/summary", &Method::GET) => reads::summary(self, request).await,
+            ("/api/usages/summary", _) => wrong_method(Route::Summary, &[Method::GET]),
+            _ => self.other(request).await,
+        }
+    }
+}
+
+impl Api {
+    async fn other(&self, request: Request) -> Answer {
+        let path = request.head.uri.path();
+        let reading = matches!(request.head.method, Method::GET | Method::HEAD);
+        if let Some(text) = path.strip_prefix("/api/usages/") {
+            let Ok(id) = text.parse::<UsageId>() else { return not_found(Route::Receipt) };
+            if !reading {
+                return wrong_method(Route::Receipt, &[Method::GET, Method::HEAD]);
+            }
+            return reads::receipt(self, id).await;
+        }
+        let Some((route, page)) = contract::page(path) else { return not_found(Route::Other) };
+        if !reading {
+            return wrong_method(route, &[Method::GET, Method::HEAD]);
+        }
+        Answer::new(route, page)
+    }
+}
+
+fn not_found(route: Route) -> Answer {
+    Answer::problem(route, &ProblemKind::NOT_FOUND.into())
+}
+
+fn wrong_method(route: Route, allowed: &'static [Method]) -> Answer {
+    Answer::problem(route, &Problem::from(ProblemKind::METHOD_NOT_ALLOWED).allow(allowed))
+}

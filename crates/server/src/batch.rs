@@ -1,0 +1,204 @@
+//! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
+
+use edge::{Answer, Problem};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::{Accepted, BatchItem};
+use telemetry::{Refusal, Route};
+use usage::{BatchFormat, Rejection, Usage};
+
+use crate::api::Api;
+use crate::intake::{PRINCIPAL, count, key_of};
+use crate::{answers, refusals};
+
+/// What became of an item.
+enum Outcome {
+    Stored(Accepted),
+    Refused(Problem),
+}
+
+#[derive(Serialize)]
+struct BatchJson {
+    accepted: usize,
+    refused: usize,
+    results: Vec<ItemJson>,
+}
+
+#[derive(Serialize)]
+struct ItemJson {
+    index: usize,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
+    /// Whether sending this item again as it is can help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Box<RawValue>>,
+}
+
+/// Takes a batch in. A key in the header covers item i as key + i.
+pub(crate) async fn take(
+    api: &Api,
+    body: &[u8],
+    format: BatchFormat,
+    header_key: Option<&str>,
+) -> Result<Answer, Problem> {
+    let outcomes = append(api, body, format, header_key)?;
+    let last = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Stored(accepted) => Some(accepted.seq),
+        Outcome::Refused(_) => None,
+    });
+    if let Some(last) = last.max()
+        && api.tickets.durable(last).await.is_err()
+    {
+        api.core.metrics.refused(Refusal::Poisoned);
+        return Err(refusals::outcome_unknown());
+    }
+    for outcome in &outcomes {
+        if let Outcome::Stored(accepted) = outcome {
+            count(api, accepted);
+        }
+    }
+    Ok(answer(outcomes))
+}
+
+fn append(
+    api: &Api,
+    body: &[u8],
+    format: BatchFormat,
+    header_key: Option<&str>,
+) -> Result<Vec<Outcome>, Problem> {
+    let decoded = usage::decode_batch(body, format, api.shared.unknown_fields)
+        .map_err(|error| refusals::batch(&error))?;
+    let keys: Vec<Option<String>> =
+        (0..decoded.len()).map(|index| header_key.map(|key| usage::item_key(key, index))).collect();
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(decoded.len());
+    let mut items = Vec::with_capacity(decoded.len());
+    for (item, key) in decoded.iter().zip(&keys) {
+        match valid(item, key.as_deref()) {
+            Ok((usage, key)) => {
+                items.push(BatchItem { usage, key: key.map(|key| (PRINCIPAL, key)) });
+                outcomes.push(None);
+            }
+            Err(problem) => {
+                api.core.metrics.refused(Refusal::Invalid);
+                outcomes.push(Some(Outcome::Refused(problem)));
+            }
+        }
+    }
+    let mut appended =
+        api.shared.store.append_batch(&items, api.shared.clock.wall_ms()).into_iter();
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| {
+            outcome.unwrap_or_else(|| {
+                match appended.next().expect("each valid item has a result") {
+                    Ok(accepted) => Outcome::Stored(accepted),
+                    Err(refused) => {
+                        let (problem, reason) = refusals::append(refused);
+                        api.core.metrics.refused(reason);
+                        Outcome::Refused(problem)
+                    }
+                }
+            })
+        })
+        .collect())
+}
+
+/// An item and its key, or what is wrong with it.
+fn valid<'a>(
+    item: &'a Result<Usage<'a>, Rejection>,
+    item_key: Option<&'a str>,
+) -> Result<(&'a Usage<'a>, Option<&'a str>), Problem> {
+    let usage = item.as_ref().map_err(|rejected| refusals::rejection(rejected.clone()))?;
+    // The header's key and an event's differ by the item's number, so the event's own stands.
+    let key = match (&usage.event_id, item_key) {
+        (Some(_), Some(_)) => key_of(usage, None)?,
+        _ => key_of(usage, item_key)?,
+    };
+    Ok((usage, key))
+}
+
+/// 201 when all are stored, 207 when some are; when none is, what stood in the way of most help.
+fn answer(outcomes: Vec<Outcome>) -> Answer {
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Refused(_))).count();
+    let accepted = outcomes.len() - refused;
+    let worst = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(problem) => Some(problem.kind),
+        Outcome::Stored(_) => None,
+    });
+    // A 5xx says that sending again can help, which is so if it can for any item.
+    let worst = worst.max_by_key(|kind| kind.status);
+    let status = match worst {
+        None => StatusCode::CREATED,
+        Some(_) if accepted > 0 => StatusCode::MULTI_STATUS,
+        Some(kind) if kind.status >= 500 => {
+            StatusCode::from_u16(kind.status).expect("the table holds valid statuses")
+        }
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let results =
+        outcomes.into_iter().enumerate().map(|(index, outcome)| item(index, outcome)).collect();
+    let mut response = answers::json(status, &BatchJson { accepted, refused, results });
+    if accepted > 0 {
+        answers::mark_durable(&mut response);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answers::retry_after(&mut response, 1);
+    }
+    let mut answer = Answer::new(Route::Usages, response);
+    answer.problem = worst.map(|kind| kind.slug);
+    answer
+}
+
+fn item(index: usize, outcome: Outcome) -> ItemJson {
+    match outcome {
+        Outcome::Stored(accepted) => ItemJson {
+            index,
+            status: 201,
+            id: Some(accepted.id.to_string()),
+            replayed: accepted.replayed.then_some(true),
+            retry: None,
+            error: None,
+        },
+        Outcome::Refused(problem) => ItemJson {
+            index,
+            status: problem.kind.status,
+            id: None,
+            replayed: None,
+            retry: Some(problem.kind.status >= 500),
+            error: Some(RawValue::from_string(problem.json()).expect("a problem is JSON")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge::ProblemKind;
+    use usage::UsageId;
+
+    #[test]
+    fn the_status_says_whether_sending_again_can_help() {
+        let stored = || {
+            Outcome::Stored(Accepted {
+                id: UsageId::keyed("default", "k"),
+                seq: 1,
+                replayed: false,
+            })
+        };
+        let refused = |kind: &'static ProblemKind| Outcome::Refused(kind.into());
+        let check = |outcomes: Vec<Outcome>, expected: u16| {
+            assert_eq!(answer(outcomes).response.status(), expected);
+        };
+        check(vec![stored(), stored()], 201);
+        check(vec![stored(), refused(ProblemKind::INVALID)], 207);
+        check(vec![refused(ProblemKind::INVALID), refused(ProblemKind::NOT_JSON)], 422);
+        check(vec![refused(ProblemKind::INVALID), refused(ProblemKind::OVERLOADED)], 503);
+        check(vec![refused(ProblemKind::DISK_FULL)], 507);
+    }
+}

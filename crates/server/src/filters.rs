@@ -1,0 +1,262 @@
+//! What a reader asks for, from a query string or a JSON body, checked as a whole: every wrong
+//! parameter is reported at once.
+
+use edge::FieldProblem;
+use store::{HistoryCursor, HistoryQuery, SummaryBy, SummaryQuery};
+use usage::{Instant, Timestamp, limits};
+
+/// Usages on a page unless asked otherwise, and at most.
+const PAGE_USAGES: usize = 100;
+const PAGE_USAGES_MAX: usize = 1000;
+/// Bytes of a query string; longer ones are refused before they are looked at.
+const QUERY_BYTES_MAX: usize = 8 * 1024;
+
+/// Parameters by name, each at most once; names are checked against those a call takes.
+struct Parameters<'a> {
+    given: Vec<(String, String)>,
+    known: &'a [&'a str],
+    /// `/` for a body, whose pointers are JSON pointers, and empty for a query.
+    prefix: &'static str,
+    errors: Vec<FieldProblem>,
+}
+
+impl<'a> Parameters<'a> {
+    fn from_query(query: &str, known: &'a [&'a str]) -> Self {
+        let mut parameters = Self { given: Vec::new(), known, prefix: "", errors: Vec::new() };
+        if query.len() > QUERY_BYTES_MAX {
+            parameters.wrong(
+                "",
+                "too_long",
+                format!("the query is longer than {QUERY_BYTES_MAX} bytes"),
+            );
+            return parameters;
+        }
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            parameters.give(name.into_owned(), value.into_owned());
+        }
+        parameters
+    }
+
+    fn from_body(body: serde_json::Map<String, serde_json::Value>, known: &'a [&'a str]) -> Self {
+        let mut parameters = Self { given: Vec::new(), known, prefix: "/", errors: Vec::new() };
+        for (name, value) in body {
+            match value {
+                serde_json::Value::Null => {}
+                serde_json::Value::String(text) => parameters.give(name, text),
+                serde_json::Value::Number(number) => parameters.give(name, number.to_string()),
+                _ => parameters.wrong(&name, "type", "must be text or a number".to_owned()),
+            }
+        }
+        parameters
+    }
+
+    fn give(&mut self, name: String, value: String) {
+        if !self.known.contains(&name.as_str()) {
+            let known = self.known.join(", ");
+            self.wrong(
+                &name,
+                "unknown",
+                format!("is not a parameter of this call; it takes {known}"),
+            );
+        } else if self.given.iter().any(|(given, _)| *given == name) {
+            self.wrong(&name, "duplicate", "may be given once".to_owned());
+        } else {
+            self.given.push((name, value));
+        }
+    }
+
+    fn wrong(&mut self, name: &str, code: &'static str, detail: String) {
+        // An unknown name comes from the sender: what is echoed of it is bounded.
+        let name: String = name.chars().take(64).collect();
+        if self.errors.len() < limits::ERRORS_MAX {
+            self.errors.push(FieldProblem {
+                pointer: format!("{}{name}", self.prefix),
+                code,
+                detail,
+            });
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.given.iter().position(|(given, _)| given == name)?;
+        Some(self.given.swap_remove(at).1)
+    }
+
+    /// Text of 1 to `chars_max` characters.
+    fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
+        let text = self.take(name)?;
+        let chars = text.chars().count();
+        if chars == 0 || chars > chars_max {
+            self.wrong(name, "length", format!("must have 1 to {chars_max} characters"));
+            return None;
+        }
+        Some(text)
+    }
+
+    fn required(&mut self, name: &'static str, found: Option<String>) -> String {
+        if found.is_none() && !self.errors.iter().any(|error| error.pointer.ends_with(name)) {
+            self.wrong(name, "missing", "is required".to_owned());
+        }
+        found.unwrap_or_default()
+    }
+
+    fn instant(&mut self, name: &'static str) -> Option<Instant> {
+        let text = self.take(name)?;
+        // A query knows no types: digits alone are epoch milliseconds, as a number in a body is.
+        let timestamp = match text.parse() {
+            Ok(ms) => Timestamp::from_epoch_ms(ms),
+            Err(_) => Timestamp::parse(&text).map(Timestamp::into_owned),
+        };
+        match timestamp {
+            Ok(timestamp) => Some(timestamp.instant),
+            Err(error) => {
+                self.wrong(name, error.code(), error.to_string());
+                None
+            }
+        }
+    }
+
+    fn bounds(&mut self) -> (Option<Instant>, Option<Instant>) {
+        let (from, to) = (self.instant("from"), self.instant("to"));
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            self.wrong("to", "order", "lies before `from`".to_owned());
+        }
+        (from, to)
+    }
+
+    fn limit(&mut self) -> usize {
+        let Some(text) = self.take("limit") else { return PAGE_USAGES };
+        match text.parse() {
+            Ok(limit) if (1..=PAGE_USAGES_MAX).contains(&limit) => limit,
+            _ => {
+                self.wrong(
+                    "limit",
+                    "range",
+                    format!("must be a whole number from 1 to {PAGE_USAGES_MAX}"),
+                );
+                PAGE_USAGES
+            }
+        }
+    }
+
+    fn finish<T>(self, value: T) -> Result<T, Vec<FieldProblem>> {
+        if self.errors.is_empty() { Ok(value) } else { Err(self.errors) }
+    }
+}
+
+const HISTORY: [&str; 6] = ["patientId", "from", "to", "medication", "limit", "cursor"];
+
+/// `GET /api/usages?…`.
+pub(crate) fn history_from_query(query: &str) -> Result<HistoryQuery, Vec<FieldProblem>> {
+    history(Parameters::from_query(query, &HISTORY))
+}
+
+/// `POST /api/usages/search`.
+pub(crate) fn history_from_body(
+    body: serde_json::Map<String, serde_json::Value>,
+) -> Result<HistoryQuery, Vec<FieldProblem>> {
+    history(Parameters::from_body(body, &HISTORY))
+}
+
+fn history(mut parameters: Parameters<'_>) -> Result<HistoryQuery, Vec<FieldProblem>> {
+    let patient_id = parameters.text("patientId", limits::PATIENT_ID_CHARS_MAX);
+    let patient_id = parameters.required("patientId", patient_id);
+    let medication = parameters.text("medication", limits::MEDICATION_CHARS_MAX);
+    let (from, to) = parameters.bounds();
+    let limit = parameters.limit();
+    let cursor = parameters.take("cursor").and_then(|text| match text.parse::<HistoryCursor>() {
+        Ok(cursor) => Some(cursor),
+        Err(error) => {
+            parameters.wrong("cursor", "cursor", error.to_string());
+            None
+        }
+    });
+    parameters.finish(HistoryQuery { patient_id, from, to, medication, limit, cursor })
+}
+
+/// `GET /api/usages/summary?…`: the query and the zone's name.
+pub(crate) fn summary_from_query(query: &str) -> Result<(SummaryQuery, String), Vec<FieldProblem>> {
+    let mut parameters = Parameters::from_query(query, &["by", "from", "to", "tz"]);
+    let by = parameters.take("by");
+    let by = match parameters.required("by", by).as_str() {
+        "hour" => SummaryBy::Hour,
+        "day" => SummaryBy::Day,
+        "medication" => SummaryBy::Medication,
+        "" => SummaryBy::Hour,
+        _ => {
+            parameters.wrong("by", "choice", "must be hour, day or medication".to_owned());
+            SummaryBy::Hour
+        }
+    };
+    let (from, to) = parameters.bounds();
+    let name = parameters.take("tz").unwrap_or_else(|| "UTC".to_owned());
+    let tz = jiff::tz::TimeZone::get(&name).unwrap_or_else(|_| {
+        parameters.wrong(
+            "tz",
+            "zone",
+            "is not an IANA time zone, such as America/Chicago".to_owned(),
+        );
+        jiff::tz::TimeZone::UTC
+    });
+    parameters.finish((SummaryQuery { by, from, to, tz }, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_history(query: &str, wrong: &[(&str, &str)]) {
+        let found: Vec<_> = history_from_query(query)
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|error| (error.pointer, error.code))
+            .collect();
+        let wrong: Vec<_> =
+            wrong.iter().map(|(pointer, code)| ((*pointer).to_owned(), *code)).collect();
+        assert_eq!(found, wrong, "{query}");
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named_at_once() {
+        check_history("patientId=100", &[]);
+        check_history("patientId=100&limit=1000&from=2016-11-01T14:11:51Z", &[]);
+        check_history("", &[("patientId", "missing")]);
+        check_history("patientId=", &[("patientId", "length")]);
+        check_history("patientId=1&patientId=2", &[("patientId", "duplicate")]);
+        check_history("patientId=1&patient=2", &[("patient", "unknown")]);
+        check_history(
+            "patientId=1&limit=0&from=yesterday&cursor=%00",
+            &[("from", "timestamp-form"), ("limit", "range"), ("cursor", "cursor")],
+        );
+        check_history(
+            "patientId=1&from=2016-11-02T00:00:00Z&to=2016-11-01T00:00:00Z",
+            &[("to", "order")],
+        );
+    }
+
+    #[test]
+    fn a_body_says_the_same_as_a_query() {
+        let body = serde_json::json!({ "patientId": "100", "limit": 5, "medication": null });
+        let serde_json::Value::Object(body) = body else { unreachable!("it is an object") };
+        let query = history_from_body(body).expect("it is right");
+        assert_eq!((query.patient_id.as_str(), query.limit, query.medication), ("100", 5, None));
+        let serde_json::Value::Object(wrong) = serde_json::json!({ "patientId": ["100"], "x": 1 })
+        else {
+            unreachable!("it is an object")
+        };
+        let errors = history_from_body(wrong).expect_err("both are wrong");
+        let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/patientId", "/x"]);
+    }
+
+    #[test]
+    fn zones() {
+        assert!(summary_from_query("by=day&tz=America/Chicago").is_ok());
+        assert!(summary_from_query("by=day&tz=Mars/Olympus").is_err());
+        assert!(summary_from_query("by=week").is_err());
+        assert!(summary_from_query("").is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Receipts, histories and summaries. They read the disk, so they run on a core's few reading
+//! threads and never hold up the usages that come in.
+
+use std::fmt::Write as _;
+
+use edge::{Answer, Problem, ProblemKind, Request, Response};
+use http::header::CONTENT_TYPE;
+use store::{HistoryQuery, Store};
+use telemetry::Route;
+use usage::UsageId;
+
+use crate::api::Api;
+use crate::{answers, filters, refusals};
+
+/// Bytes of a search's body.
+const SEARCH_BYTES_MAX: usize = 16 * 1024;
+
+/// `GET /api/usages/{id}`.
+pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
+    let read = on_reading_thread(api, move |store| match store.receipt(&id) {
+        Ok(Some(stored)) => Ok(answers::receipt(&stored)),
+        Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
+        Err(error) => Err(refusals::read(error)),
+    });
+    finish(Route::Receipt, read.await)
+}
+
+/// `GET /api/usages?…`.
+pub(crate) async fn history(api: &Api, request: Request) -> Answer {
+    let query = request.head.uri.query().unwrap_or_default();
+    match filters::history_from_query(query) {
+        Ok(filter) => {
+            let query = query.to_owned();
+            let read =
+                read_history(api, filter, Some(move |cursor: &str| next_uri(&query, cursor)));
+            finish(Route::Usages, read.await)
+        }
+        Err(errors) => {
+            finish(Route::Usages, Err(Problem::from(ProblemKind::INVALID).errors(errors)))
+        }
+    }
+}
+
+/// `POST /api/usages/search`.
+pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
+    let read = async {
+        let json = request.head.headers.get(CONTENT_TYPE).is_none_or(|value| {
+            value.as_bytes().to_ascii_lowercase().starts_with(b"application/json")
+        });
+        if !json {
+            return Err(Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE).closing());
+        }
+        let body = request.read_body(SEARCH_BYTES_MAX).await.map_err(|error| error.problem())?;
+        let body = serde_json::from_slice(&body).map_err(|error| {
+            // The library's message can quote the body; the place cannot.
+            Problem::from(ProblemKind::NOT_JSON).detail(format!(
+                "expected a JSON object; reading stopped at line {}, column {}",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        let filter = filters::history_from_body(body)
+            .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
+        read_history(api, filter, None::<fn(&str) -> String>).await
+    };
+    finish(Route::Search, read.await)
+}
+
+/// `GET /api/usages/summary?…`.
+pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
+    let read = async {
+        let (query, tz) = filters::summary_from_query(request.head.uri.query().unwrap_or_default())
+            .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
+        on_reading_thread(api, move |store| {
+            let rows = store.summary(&query).map_err(refusals::read)?;
+            Ok(answers::summary(query.by, &tz, &rows))
+        })
+        .await
+    };
+    finish(Route::Summary, read.await)
+}
+
+async fn read_history(
+    api: &Api,
+    filter: HistoryQuery,
+    next_uri: Option<impl FnOnce(&str) -> String + Send + 'static>,
+) -> Result<Response, Problem> {
+    on_reading_thread(api, move |store| {
+        let page = store.history(&filter).map_err(refusals::read)?;
+        Ok(answers::history(&page, next_uri))
+    })
+    .await
+}
+
+/// The address of the next page: the same query, with the new cursor.
+fn next_uri(query: &str, cursor: &str) -> String {
+    let mut uri = "/api/usages?".to_owned();
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor=")) {
+        let _ = write!(uri, "{pair}&");
+    }
+    let _ = write!(uri, "cursor={cursor}");
+    uri
+}
+
+fn finish(route: Route, read: Result<Response, Problem>) -> Answer {
+    match read {
+        Ok(response) => Answer::new(route, response),
+        Err(problem) => Answer::problem(route, &problem),
+    }
+}
+
+/// Runs `read` on one of the core's reading threads, or refuses when too many reads wait for them.
+async fn on_reading_thread(
+    api: &Api,
+    read: impl FnOnce(&Store) -> Result<Response, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let Ok(_permit) = api.reads.try_acquire() else { return Err(ProblemKind::OVERLOADED.into()) };
+    let store = api.shared.store.clone();
+    match tokio::task::spawn_blocking(move || read(&store)).await {
+        Ok(outcome) => outcome,
+        // The reading thread panicked, which is logged by its place.
+        Err(_) => Err(ProblemKind::INTERNAL.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_has_the_same_query_and_the_new_cursor() {
+        let check = |query, expected| assert_eq!(next_uri(query, "c2"), expected);
+        check("patientId=1", "/api/usages?patientId=1&cursor=c2");
+        check("patientId=1&cursor=c1&limit=5", "/api/usages?patientId=1&limit=5&cursor=c2");
+    }
+}

@@ -1,0 +1,74 @@
+//! The maps from what the layers below report to what a client is told, each exhaustive.
+
+use edge::{FieldProblem, Problem, ProblemKind};
+use store::{AppendRefused, ReadError};
+use telemetry::Refusal;
+use usage::{BatchError, Rejection};
+
+/// A usage that is not one.
+pub(crate) fn rejection(rejection: Rejection) -> Problem {
+    match rejection {
+        Rejection::NotJson { detail } => Problem::from(ProblemKind::NOT_JSON).detail(detail),
+        Rejection::Invalid(errors) => Problem::from(ProblemKind::INVALID).errors(
+            errors
+                .into_iter()
+                .map(|error| FieldProblem {
+                    pointer: error.pointer,
+                    code: error.code,
+                    detail: error.detail,
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// A batch that is not one.
+pub(crate) fn batch(error: &BatchError) -> Problem {
+    match error {
+        BatchError::NotJson { detail } => {
+            Problem::from(ProblemKind::NOT_JSON).detail(detail.clone())
+        }
+        BatchError::TooManyItems { .. } | BatchError::Empty => {
+            Problem::from(ProblemKind::INVALID).detail(error.to_string())
+        }
+    }
+}
+
+/// A usage that the store did not take, and how it is counted.
+pub(crate) fn append(refused: AppendRefused) -> (Problem, Refusal) {
+    let (kind, reason) = match refused {
+        AppendRefused::Full => (ProblemKind::OVERLOADED, Refusal::Overload),
+        AppendRefused::TailFull => (ProblemKind::OVERLOADED, Refusal::TailFull),
+        AppendRefused::NoSpace => (ProblemKind::DISK_FULL, Refusal::NoSpace),
+        AppendRefused::KeyReused => (ProblemKind::KEY_REUSED, Refusal::KeyReused),
+        AppendRefused::IndexUnavailable => (ProblemKind::CATCHING_UP, Refusal::IndexUnavailable),
+        AppendRefused::Poisoned => return (outcome_unknown(), Refusal::Poisoned),
+        AppendRefused::Closed => (ProblemKind::STOPPING, Refusal::Stopping),
+    };
+    (kind.into(), reason)
+}
+
+/// The disk failed while the usage was written. No Retry-After: only a restarted server can tell.
+pub(crate) fn outcome_unknown() -> Problem {
+    Problem::from(ProblemKind::OUTCOME_UNKNOWN).closing()
+}
+
+/// A read without an answer.
+pub(crate) fn read(error: ReadError) -> Problem {
+    let kind = match error {
+        ReadError::Expired => ProblemKind::EXPIRED,
+        ReadError::IndexUnavailable => ProblemKind::CATCHING_UP,
+        ReadError::Cursor | ReadError::TooManyRows { .. } => {
+            return Problem::from(ProblemKind::INVALID).detail(error.to_string());
+        }
+        ReadError::Damaged(place) => {
+            tracing::error!(place, "damaged data was read");
+            ProblemKind::DAMAGED
+        }
+        ReadError::Io(error) => {
+            tracing::error!(error = error.to_string(), "reading failed");
+            ProblemKind::INTERNAL
+        }
+    };
+    kind.into()
+}

@@ -1,0 +1,122 @@
+//! Starting and ending: the API on a thread for each core, the operators' calls on one more.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use edge::{Cores, Deadlines, Drained, LogPolicy};
+use store::{Clock, Store, Tickets};
+use telemetry::{Histogram, Metrics};
+use usage::UnknownFields;
+
+use crate::admin::Admin;
+use crate::admission::Admission;
+use crate::api::Api;
+use crate::figures;
+use crate::shared::Shared;
+
+/// Connections that operators may have open.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// What an operator chooses.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long anything is waited for.
+    pub deadlines: Deadlines,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Bytes of bodies in memory at once.
+    pub bodies_bytes_max: usize,
+    /// What happens to fields that a usage does not have.
+    pub unknown_fields: UnknownFields,
+    /// Which requests are logged.
+    pub log: LogPolicy,
+}
+
+/// Bound sockets: for each core its listeners, and one core's for operators.
+pub struct Listeners {
+    /// Take usages.
+    pub api: Vec<Vec<TcpListener>>,
+    /// Answer operators.
+    pub admin: Vec<TcpListener>,
+}
+
+/// A running server.
+pub struct Server {
+    api: Cores,
+    admin: Cores,
+    shared: Arc<Shared>,
+}
+
+/// Starts serving `store` on `listeners`. Every scrape of the metrics includes `sync_durations` and
+/// `log_lines_dropped`.
+///
+/// # Errors
+/// When threads or sockets cannot be had.
+pub fn start(
+    config: &Config,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    listeners: Listeners,
+    sync_durations: Arc<Histogram>,
+    log_lines_dropped: impl Fn() -> u64 + Send + Sync + 'static,
+) -> io::Result<Server> {
+    let cores = listeners.api.len();
+    let metrics = Metrics::new(cores + 1);
+    let shared = Arc::new(Shared {
+        store,
+        clock,
+        metrics: Arc::clone(&metrics),
+        admission: Admission::new(config.bodies_bytes_max),
+        unknown_fields: config.unknown_fields,
+        stopping: AtomicBool::new(false),
+    });
+    figures::register(&shared, sync_durations, log_lines_dropped);
+    let edge_config = edge::Config {
+        deadlines: config.deadlines.clone(),
+        connections_max: config.connections_max,
+        log: config.log,
+        name: "core",
+        core_first: 0,
+    };
+    let api = edge::start(&edge_config, listeners.api, &metrics, {
+        let shared = Arc::clone(&shared);
+        move |context| {
+            let tickets = Tickets::new(&shared.store);
+            tokio::task::spawn_local(tickets.drive());
+            Api::new(Arc::clone(&shared), context, tickets)
+        }
+    })?;
+    let admin_config = edge::Config {
+        connections_max: ADMIN_CONNECTIONS_MAX,
+        name: "admin",
+        core_first: cores,
+        ..edge_config
+    };
+    let admin = edge::start(&admin_config, vec![listeners.admin], &metrics, {
+        let shared = Arc::clone(&shared);
+        move |_| Admin::new(Arc::clone(&shared))
+    })?;
+    Ok(Server { api, admin, shared })
+}
+
+impl Server {
+    /// Has `/readyz` fail from now on, while everything is still answered.
+    pub fn announce_stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops accepting, lets what is in flight finish, and ends all threads. See
+    /// [`edge::Control::drain`] for `grace` and `deadline`.
+    pub fn drain(self, grace: Duration, deadline: Duration) -> Drained {
+        self.announce_stop();
+        self.api.control().drain(grace, deadline);
+        let drained = self.api.join();
+        // Operators see the end; what they still read is no reason to wait long.
+        self.admin.control().drain(Duration::ZERO, Duration::from_secs(1));
+        self.admin.join();
+        drained
+    }
+}

@@ -1,0 +1,52 @@
+//! What all cores share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use store::{Clock, IndexState, Status, Store};
+use telemetry::Metrics;
+use usage::UnknownFields;
+
+use crate::admission::Admission;
+
+/// What every core sees.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Admission,
+    pub(crate) unknown_fields: UnknownFields,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Why this server should not be sent requests now, or `None` when it should.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("the server is stopping".to_owned());
+        }
+        self.store_not_ready(&self.store.status())
+    }
+
+    fn store_not_ready(&self, status: &Status) -> Option<String> {
+        if status.journal.poisoned.is_some() {
+            return Some(
+                "a write to the journal failed; nothing is acknowledged any more".to_owned(),
+            );
+        }
+        if status.journal.no_space {
+            return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
+        }
+        match &status.index_state {
+            IndexState::Ready => None,
+            IndexState::CatchingUp { cursor, target } => Some(format!(
+                "the index is catching up, at {cursor} of {target}; usages without a key are taken in, \
+                 reads and keyed usages get 503"
+            )),
+            IndexState::Failed { why } => Some(format!(
+                "the index has failed and is tried again ({why}); usages without a key are taken in, \
+                 reads and keyed usages get 503"
+            )),
+        }
+    }
+}
