@@ -224,11 +224,17 @@ impl Shared {
     pub(crate) fn commit_closing(&self) -> Result<(), CommitError> {
         let mut committer = lock(&self.committer);
         while self.commit(&mut committer)? != Committed::Nothing {}
-        if !committer.closed_last {
-            self.pending().append_closed();
-            self.commit(&mut committer)?;
-            committer.closed_last = true;
+        if committer.closed_last {
+            return Ok(());
         }
-        Ok(())
+        self.pending().append_closed();
+        match self.commit(&mut committer) {
+            // Every usage is durable; only the proof of it could not be added.
+            Ok(_) | Err(CommitError::NoSpace) => {
+                committer.closed_last = true;
+                Ok(())
+            }
+            Err(poisoned) => Err(poisoned),
+        }
     }
 }

@@ -1,11 +1,16 @@
 //! The background work, one round at a time: watch the space, prepare the next segment, compress
 //! a sealed one, let expired ones go.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use crate::compress::{CompressError, compress_segment};
+use crate::error::ReadError;
+use crate::format::SegmentKind;
 use crate::prepare::{is_out_of_space, prepare};
+use crate::reader::newest_commit_ms;
+use crate::retain::{Rules, TrustedClock};
 use crate::shared::{Shared, lock};
-use crate::status::ClockSuspect;
 
 /// What a call of [`Journal::housekeep_once`](crate::Journal::housekeep_once) did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,13 +23,27 @@ pub struct Housekept {
     pub removed: usize,
 }
 
+/// Rounds to wait after a failed compression: half a minute of the thread's.
+const PAUSE_ROUNDS: u32 = 60;
+
 /// The housekeeper's own state, behind its lock.
 #[derive(Default)]
 pub(crate) struct Housekeeper {
     /// Set by close: the directory may belong to another process from then on.
     pub(crate) stopped: bool,
+    /// Segments that could not be compressed because they cannot be read. Not tried again.
+    unreadable: BTreeSet<u64>,
+    /// Rounds left before the next attempt to compress.
+    pause_rounds: u32,
+    /// The oldest segment and the newest time recorded in it, once it was looked for.
+    oldest: Option<(u64, u64)>,
+}
+
+/// What the housekeeper shares with those who ask, behind a lock that is never held for long.
+pub(crate) struct Notes {
     /// The last failure of compression or retention.
     pub(crate) failure: Option<String>,
+    pub(crate) clock: TrustedClock,
 }
 
 impl Shared {
@@ -37,17 +56,129 @@ impl Shared {
         }
         self.watch_space();
         done.prepared = self.prepare_next();
-        let _ = &mut housekeeper;
+        done.compressed = self.compress_one(&mut housekeeper);
+        done.removed = self.let_expired_go(&mut housekeeper);
         self.watch_space();
         done
     }
 
-    /// What status tells of the housekeeping.
-    pub(crate) fn housekeeping_status(&self) -> (Option<String>, Option<ClockSuspect>) {
-        (None, None)
+    /// Compresses the oldest raw segment whose successor has proven it: a successor without a
+    /// durable batch may still turn out to be nothing, and then this segment is the end.
+    fn compress_one(&self, housekeeper: &mut Housekeeper) -> Option<u64> {
+        let level = self.options.compress_level?;
+        if housekeeper.pause_rounds > 0 {
+            housekeeper.pause_rounds -= 1;
+            return None;
+        }
+        let durable = self.durable.load(Ordering::SeqCst);
+        let (header, end_seq) = {
+            let ledger = self.ledger();
+            let pairs = ledger.segments().zip(ledger.segments().skip(1));
+            pairs
+                .filter(|(segment, next)| {
+                    segment.header.kind == SegmentKind::Raw
+                        && next.header.first_seq < durable
+                        && !housekeeper.unreadable.contains(&segment.header.number)
+                })
+                .map(|(segment, next)| (segment.header.clone(), next.header.first_seq))
+                .next()?
+        };
+        match compress_segment(&*self.disk, &header, end_seq, level) {
+            Ok(compressed) => {
+                let number = compressed.header.number;
+                self.ledger().replace(compressed.header, compressed.file_bytes);
+                Some(number)
+            }
+            Err(error) => {
+                match error {
+                    // It stays as it is, and whoever reads it is told.
+                    CompressError::Source(ReadError::Damaged { .. }) => {
+                        housekeeper.unreadable.insert(header.number);
+                    }
+                    _ => housekeeper.pause_rounds = PAUSE_ROUNDS,
+                }
+                let failure = format!("compressing segment {}: {error}", header.number);
+                lock(&self.notes).failure = Some(failure);
+                None
+            }
+        }
     }
 
-    pub(crate) fn confirm_clock(&self) {}
+    /// Tells retention that the wall clock is right.
+    pub(crate) fn confirm_clock(&self) {
+        let (wall_ms, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
+        lock(&self.notes).clock.confirm(wall_ms, monotonic);
+    }
+
+    /// Removes the oldest segments as long as every rule allows it.
+    fn let_expired_go(&self, housekeeper: &mut Housekeeper) -> usize {
+        // The clock is looked at in every round, so that a jump is seen when it happens.
+        let (wall_ms, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
+        let trusted = lock(&self.notes).clock.now_ms(wall_ms, monotonic);
+        let (Some(retain), Some(now_ms)) = (self.options.retain, trusted) else { return 0 };
+        let rules = Rules { retain, key_window: self.options.key_window };
+        let mut removed = 0;
+        while let Some((number, end_seq)) = self.oldest_sealed() {
+            let cursors = lock(&self.projections);
+            let cursor_min = cursors.iter().map(|(_, cursor)| cursor.load(Ordering::SeqCst)).min();
+            drop(cursors);
+            let gone = self.newest_ms(housekeeper, number, end_seq).and_then(|newest_ms| {
+                let may_go = rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
+                if may_go { self.remove_oldest(end_seq).map(|()| true) } else { Ok(false) }
+            });
+            match gone {
+                Ok(true) => removed += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    let failure = format!("retention of segment {number}: {error}");
+                    lock(&self.notes).failure = Some(failure);
+                    break;
+                }
+            }
+        }
+        removed
+    }
+
+    /// The oldest segment and its end, if a durable batch in its successor has proven it.
+    fn oldest_sealed(&self) -> Option<(u64, u64)> {
+        let durable = self.durable.load(Ordering::SeqCst);
+        let ledger = self.ledger();
+        let mut segments = ledger.segments();
+        let (oldest, next) = (segments.next()?, segments.next()?);
+        let end_seq = next.header.first_seq;
+        (end_seq < durable).then_some((oldest.header.number, end_seq))
+    }
+
+    /// The newest time of a commit recorded in the oldest segment.
+    fn newest_ms(
+        &self,
+        housekeeper: &mut Housekeeper,
+        number: u64,
+        end_seq: u64,
+    ) -> Result<u64, ReadError> {
+        if let Some((known, newest_ms)) = housekeeper.oldest
+            && known == number
+        {
+            return Ok(newest_ms);
+        }
+        let place = self.ledger().locate(end_seq - 1).ok_or(ReadError::Expired)?;
+        let newest_ms = newest_commit_ms(self, &place)?;
+        housekeeper.oldest = Some((number, newest_ms));
+        Ok(newest_ms)
+    }
+
+    /// The position moves first, so that readers find the segment expired and not missing. One
+    /// segment at a time, each removal durable before the next, so that no hole can appear.
+    fn remove_oldest(&self, end_seq: u64) -> Result<(), ReadError> {
+        self.first_seq.store(end_seq, Ordering::SeqCst);
+        let oldest = self.ledger().forget_oldest();
+        let Some(oldest) = oldest else { return Ok(()) };
+        let segment = oldest.header.number;
+        lock(&self.lookups).forget_below(segment + 1);
+        let io = |source| ReadError::Io { segment, source };
+        self.disk.remove(&oldest.header.file_name()).map_err(io)?;
+        self.disk.sync_dir().map_err(io)
+    }
 
     /// Refuses or admits appends by the free space. What is kept free: the next segment if it is
     /// not there yet, one compression, and the reserve for everything beside the journal.

@@ -186,7 +186,10 @@ impl Shared {
             let ledger = self.ledger();
             (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some())
         };
-        let (housekeeping_failure, clock_suspect) = self.housekeeping_status();
+        let (housekeeping_failure, clock_suspect) = {
+            let notes = lock(&self.notes);
+            (notes.failure.clone(), notes.clock.suspect())
+        };
         Status {
             segments,
             segments_compressed,

@@ -92,7 +92,10 @@ impl StoreMeta {
         file.write_all_at(&copy, COPY_BYTES as u64)?;
         file.sync_all()?;
         disk.rename(META_TMP, META_FILE)?;
-        disk.sync_dir()
+        disk.sync_dir().inspect_err(|_| {
+            // An entry that may not be durable must not be found by the next open.
+            let _ = disk.remove(META_FILE);
+        })
     }
 
     /// Reads the file. One damaged copy is forgiven, two or two that differ are not.

@@ -126,6 +126,23 @@ pub(crate) fn open_place(
     Ok((Arc::from(file), Arc::new(header)))
 }
 
+/// The newest time of a commit recorded in a sealed segment.
+pub(crate) fn newest_commit_ms(shared: &Shared, place: &Place) -> Result<u64, ReadError> {
+    let (file, header) = open_place(shared, place)?;
+    if header.kind == SegmentKind::Compressed {
+        return Ok(Packed::open(file, &header)?.committed_ms_max());
+    }
+    let end_seq = place.end_seq.unwrap_or(header.first_seq);
+    let mut raw = RawReader::new(header, file, READ_WINDOW_BYTES);
+    let mut newest_ms = 0;
+    while raw.at.seq < end_seq {
+        let batch = raw.peek(place)?;
+        newest_ms = newest_ms.max(batch.committed_ms);
+        raw.pass(&batch);
+    }
+    Ok(newest_ms)
+}
+
 /// Reads a raw segment's batches in order through a window of memory.
 pub(crate) struct RawReader {
     pub(crate) header: Arc<SegmentHeader>,

@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::pending::Pending;
 use crate::prepare::{Prepared, prepare, remove_if_there};
 use crate::random;
+use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
 use crate::tail::{self, Tail};
@@ -84,7 +85,8 @@ pub(crate) fn open(
     pending.write_end = active.header.segment_bytes;
     let committer = Committer::new(active, recovery.clean);
     let parts = (disk, clock, options, meta);
-    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file);
+    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, newest_ms(&layout, &tail));
+    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
     let blocked = shared.cap_reached(&shared.ledger());
     shared.pending().next_blocked = blocked;
     Ok((shared, recovery))
@@ -189,10 +191,14 @@ fn secure(
     let number = header.number;
     let doing = || format!("beginning segment {number}");
     let prepared = if layout.spares.contains_key(&number) {
-        // Whoever prepared it may have been killed before it was durable.
+        // In a store that was never used the spare must not be gone for a moment: its presence
+        // tells that store from one that has lost every segment.
+        if !layout.used.is_empty() {
+            own_spare(disk, number).map_err(opening(doing()))?;
+        }
+        disk.sync_dir().map_err(opening(doing()))?;
         let file = disk.open(&segment_file_name(number)).map_err(opening(doing()))?;
         file.sync_all().map_err(opening(doing()))?;
-        disk.sync_dir().map_err(opening(doing()))?;
         Prepared { number, bytes: header.segment_bytes, file }
     } else {
         prepare(disk, number, header.segment_bytes).map_err(opening(doing()))?
@@ -208,6 +214,16 @@ fn secure(
         active.at = active.at.after(&copied);
     }
     Ok(active)
+}
+
+/// Makes a spare's directory entry durable. Whoever prepared it may have been killed before the
+/// directory was synced, or that sync may have failed and left an entry that no later sync would
+/// write; renaming it there and back makes the entry a new one. A kill in between costs the spare.
+fn own_spare(disk: &dyn Disk, number: u64) -> io::Result<()> {
+    let name = segment_file_name(number);
+    let tmp = format!("{name}.tmp");
+    disk.rename(&name, &tmp)?;
+    disk.rename(&tmp, &name)
 }
 
 /// Removes what the fresh segment has made needless, and leftovers of writes that never ended.
@@ -228,6 +244,14 @@ fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> 
         disk.sync_dir().map_err(opening(doing))?;
     }
     Ok(())
+}
+
+/// The latest time that the journal has recorded, if it holds anything.
+fn newest_ms(layout: &Layout, tail: &Tail) -> Option<u64> {
+    let newest = layout.used.values().next_back().and_then(|found| found.as_ref().ok());
+    let created_ms = newest.map(|found| found.header.created_ms);
+    let committed_ms = tail.unproven.as_ref().map(|batch| batch.header.committed_ms);
+    created_ms.into_iter().chain(committed_ms).max()
 }
 
 /// Whether the last frame says that the journal was closed in order.

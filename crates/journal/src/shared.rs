@@ -12,12 +12,13 @@ use crate::commit::Committer;
 use crate::disk::Disk;
 use crate::error::{AppendError, Ended};
 use crate::format::Batch;
-use crate::housekeep::Housekeeper;
+use crate::housekeep::{Housekeeper, Notes};
 use crate::ledger::Ledger;
 use crate::lookup::Lookups;
 use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Pending;
+use crate::retain::TrustedClock;
 use crate::subscribe::Waiters;
 
 /// Called with every batch once it is durable; see `Journal::on_commit`.
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) salt: u64,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) housekeeper: Mutex<Housekeeper>,
+    pub(crate) notes: Mutex<Notes>,
     /// Held while the next segment is being prepared or activated, so that two threads never
     /// prepare the same one.
     pub(crate) preparing: Mutex<()>,
@@ -87,11 +89,13 @@ impl Shared {
         pending: Pending,
         ledger: Ledger,
         lock_file: Box<dyn Send + Sync>,
+        trusted: TrustedClock,
     ) -> Self {
         let first_seq = ledger.segments().next().map_or(1, |s| s.header.first_seq);
         let durable = pending.first_seq();
         Self {
             housekeeper: Mutex::new(Housekeeper::default()),
+            notes: Mutex::new(Notes { failure: None, clock: trusted }),
             disk,
             clock,
             options,

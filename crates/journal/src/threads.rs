@@ -16,6 +16,8 @@ use crate::shared::{Shared, lock};
 const RETRY: Duration = Duration::from_millis(50);
 /// How often the housekeeper looks at the free space and at what has expired.
 const ROUND: Duration = Duration::from_millis(500);
+/// What the housekeeper adds to its niceness.
+const NICENESS: i32 = 10;
 /// The kernel may be late by so much in ending a gathering; its default is 50 µs.
 const TIMER_SLACK_NS: u64 = 1_000;
 
@@ -114,6 +116,8 @@ fn wait_to_retry(shared: &Shared) {
 }
 
 fn housekeep_until_ended(shared: &Shared) {
+    // Compression has time; those who answer requests have not. Linux keeps niceness per thread.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
     while shared.ended().is_none() {
         shared.housekeep_once();
         let mut due = lock(&shared.chores_due);

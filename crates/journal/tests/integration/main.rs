@@ -1,7 +1,9 @@
 //! The journal from outside: what it promises, on the real disk and on the simulated one.
 
 mod damage;
+mod fixtures;
 mod helpers;
+mod housekeeping;
 mod memory;
 mod recovery;
 mod roundtrip;

@@ -1,0 +1,136 @@
+//! Compression and retention as readers see them: the same frames, until they have expired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use journal::{Journal, Options, ReadError};
+
+use crate::helpers::{ManualClock, commit, options, usages};
+use crate::memory::MemoryDisk;
+
+const HOUR_MS: u64 = 3_600_000;
+
+struct Setting {
+    disk: Arc<MemoryDisk>,
+    clock: Arc<ManualClock>,
+    journal: Journal,
+}
+
+fn retaining() -> Options {
+    Options {
+        compress_level: Some(1),
+        retain: Some(Duration::from_millis(5 * HOUR_MS)),
+        key_window: Duration::from_millis(2 * HOUR_MS),
+        ..options()
+    }
+}
+
+/// Several segments, all committed now.
+fn setting(options: Options) -> Setting {
+    let (disk, clock) = (MemoryDisk::new(), ManualClock::new());
+    let (journal, _) = Journal::open(disk.clone(), clock.clone(), options).expect("opens");
+    for n in 0..21u8 {
+        commit(&journal, &[&[n; 1500], &[n; 1000]]);
+    }
+    Setting { disk, clock, journal }
+}
+
+impl ManualClock {
+    /// Both clocks go on.
+    fn advance(&self, ms: u64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn compressed_segments_read_the_same() {
+    let Setting { disk, journal, .. } = setting(retaining());
+    let before = usages(&journal, 1);
+    let bytes = journal.status().bytes;
+    let mut open_reader = journal.reader(1);
+    open_reader.next_batch().expect("readable").expect("there");
+    assert_eq!(journal.read(2).expect("durable").payload, before[1].1);
+    let mut compressed = 0;
+    while journal.housekeep_once().compressed.is_some() {
+        compressed += 1;
+    }
+    assert!(compressed >= 4, "{compressed}");
+    assert_eq!(journal.status().segments_compressed, compressed);
+    assert!(journal.status().bytes < bytes);
+    assert_eq!(usages(&journal, 1), before);
+    for (seq, payload) in &before {
+        assert_eq!(&journal.read(*seq).expect("durable").payload, payload);
+        assert_eq!(usages(&journal, *seq)[0].0, *seq);
+    }
+    let mut count = open_reader.next_seq();
+    while let Some(batch) = open_reader.next_batch().expect("readable") {
+        assert_eq!(batch.first_seq(), count);
+        count = batch.end_seq();
+    }
+    assert_eq!(count, journal.durable());
+    let (journal, _) = Journal::open(disk.copy(), ManualClock::new(), retaining()).expect("opens");
+    assert_eq!(usages(&journal, 1), before);
+}
+
+#[test]
+fn retention_waits_for_age_projections_and_the_clock() {
+    let Setting { disk, clock, journal } = setting(retaining());
+    let all = usages(&journal, 1);
+    let cursor = Arc::new(AtomicU64::new(10));
+    journal.register_projection("index", cursor.clone());
+    assert_eq!(journal.housekeep_once().removed, 0, "too young");
+    clock.advance(HOUR_MS / 2);
+    // The wall clock alone jumps: nothing goes until somebody has looked.
+    clock.wall_ms.fetch_add(6 * HOUR_MS, Ordering::SeqCst);
+    assert_eq!(journal.housekeep_once().removed, 0, "the clock is suspect");
+    assert!(journal.status().clock_suspect.is_some());
+    journal.confirm_clock();
+    assert!(journal.status().clock_suspect.is_none());
+    assert_eq!(journal.housekeep_once().removed, 1, "the projection needs the second segment");
+    assert!(journal.first_seq() > 1 && journal.first_seq() <= 10);
+    cursor.store(u64::MAX, Ordering::SeqCst);
+    assert!(journal.housekeep_once().removed >= 3);
+    let first = journal.first_seq();
+    assert!(matches!(journal.read(1), Err(ReadError::Expired)));
+    assert!(matches!(journal.reader(1).next_batch(), Err(ReadError::Expired)));
+    let kept: Vec<_> = all.iter().filter(|(seq, _)| *seq >= first).cloned().collect();
+    assert!(!kept.is_empty(), "the active segment stays");
+    assert_eq!(usages(&journal, first), kept);
+    let (journal, recovery) = Journal::open(disk.copy(), clock, retaining()).expect("opens");
+    assert_eq!(recovery.first_seq, first);
+    assert_eq!(usages(&journal, first), kept);
+}
+
+#[test]
+fn nothing_goes_without_retention() {
+    let Setting { clock, journal, .. } = setting(Options { retain: None, ..retaining() });
+    for _ in 0..20 {
+        clock.advance(HOUR_MS * 1000);
+        journal.housekeep_once();
+    }
+    assert_eq!(journal.first_seq(), 1);
+}
+
+#[test]
+fn damage_in_an_old_segment_is_reported_and_the_segment_is_left_alone() {
+    let Setting { disk, journal, .. } = setting(retaining());
+    let all = usages(&journal, 1);
+    drop(journal);
+    let name = disk.segments()[0].clone();
+    let disk = disk.damaged(&name, |bytes| bytes[4096 + 200] ^= 1);
+    let (journal, _) = Journal::open(disk.clone(), ManualClock::new(), retaining()).expect("opens");
+    assert!(matches!(journal.read(1), Err(ReadError::Damaged { segment: 1, .. })));
+    assert!(matches!(journal.reader(1).next_batch(), Err(ReadError::Damaged { .. })));
+    let second = journal.reader(3).next_batch().expect("readable").expect("there");
+    assert_eq!(second.first_seq(), 3, "what follows the damage can be read");
+    while journal.housekeep_once().compressed.is_some() {}
+    let before = disk.bytes(&name);
+    for _ in 0..5 {
+        journal.housekeep_once();
+    }
+    assert!(disk.bytes(&name) == before && before[12] == 1, "still raw, still damaged");
+    assert!(journal.status().housekeeping_failure.expect("said").contains("segment 1"));
+    assert_eq!(usages(&journal, 3), all[2..]);
+}
