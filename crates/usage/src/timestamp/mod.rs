@@ -161,7 +161,7 @@ pub(crate) fn read(text: &str) -> Result<Reading, TimestampError> {
         [_, _, _, b' ', ..] => layouts::js(bytes),
         [_, _, _, b',', ..] => layouts::http(bytes),
         b"Invalid Date" => Err(TimestampError::InvalidDate),
-        [b'-', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+        [b'-', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
             Err(TimestampError::NumberAsText)
         }
         _ => Err(TimestampError::Unrecognized),
