@@ -163,6 +163,7 @@ impl Shared {
         if let Some(observer) = self.on_commit.get() {
             observer(&Arc::new(batch.to_batch(header.committed_ms)));
         }
+        self.proven.store(header.first_seq, Ordering::SeqCst);
         let before = self.durable.swap(header.end_seq(), Ordering::SeqCst);
         assert_eq!(before, header.first_seq, "the durable position moves batch by batch");
         self.waiters.wake_all();

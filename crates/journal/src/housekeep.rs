@@ -62,22 +62,23 @@ impl Shared {
         done
     }
 
-    /// Compresses the oldest raw segment whose successor has proven it: a successor without a
-    /// durable batch may still turn out to be nothing, and then this segment is the end.
+    /// Compresses the oldest raw segment whose successor holds more than one batch: a successor
+    /// whose only batch is found torn may still turn out to be nothing, and then this segment is
+    /// the end, with its own copy of that batch.
     fn compress_one(&self, housekeeper: &mut Housekeeper) -> Option<u64> {
         let level = self.options.compress_level?;
         if housekeeper.pause_rounds > 0 {
             housekeeper.pause_rounds -= 1;
             return None;
         }
-        let durable = self.durable.load(Ordering::SeqCst);
+        let proven = self.proven.load(Ordering::SeqCst);
         let (header, end_seq) = {
             let ledger = self.ledger();
             let pairs = ledger.segments().zip(ledger.segments().skip(1));
             pairs
                 .filter(|(segment, next)| {
                     segment.header.kind == SegmentKind::Raw
-                        && next.header.first_seq < durable
+                        && next.header.first_seq < proven
                         && !housekeeper.unreadable.contains(&segment.header.number)
                 })
                 .map(|(segment, next)| (segment.header.clone(), next.header.first_seq))
@@ -139,14 +140,14 @@ impl Shared {
         removed
     }
 
-    /// The oldest segment and its end, if a durable batch in its successor has proven it.
+    /// The oldest segment and its end, if its successor holds more than one batch.
     fn oldest_sealed(&self) -> Option<(u64, u64)> {
-        let durable = self.durable.load(Ordering::SeqCst);
+        let proven = self.proven.load(Ordering::SeqCst);
         let ledger = self.ledger();
         let mut segments = ledger.segments();
         let (oldest, next) = (segments.next()?, segments.next()?);
         let end_seq = next.header.first_seq;
-        (end_seq < durable).then_some((oldest.header.number, end_seq))
+        (end_seq < proven).then_some((oldest.header.number, end_seq))
     }
 
     /// The newest time of a commit recorded in the oldest segment.

@@ -58,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) work: Condvar,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) durable: AtomicU64,
+    /// The first sequence of the last batch: everything below was proven durable by it, even to
+    /// an open that finds that batch torn.
+    pub(crate) proven: AtomicU64,
     pub(crate) first_seq: AtomicU64,
     pub(crate) waiters: Waiters,
     pub(crate) lookups: Mutex<Lookups>,
@@ -91,6 +94,7 @@ impl Shared {
         lock_file: Box<dyn Send + Sync>,
         trusted: TrustedClock,
     ) -> Self {
+        let proven = ledger.active().header.first_seq;
         let first_seq = ledger.segments().next().map_or(1, |s| s.header.first_seq);
         let durable = pending.first_seq();
         Self {
@@ -108,6 +112,7 @@ impl Shared {
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
             durable: AtomicU64::new(durable),
+            proven: AtomicU64::new(proven),
             first_seq: AtomicU64::new(first_seq),
             waiters: Waiters::default(),
             lookups: Mutex::new(Lookups::default()),

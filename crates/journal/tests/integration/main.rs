@@ -8,3 +8,4 @@ mod memory;
 mod recovery;
 mod roundtrip;
 mod running;
+mod simulation;
