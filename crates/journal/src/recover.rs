@@ -246,12 +246,13 @@ fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// The latest time that the journal has recorded, if it holds anything.
+/// The latest time that a commit has recorded, if there is any. The times of openings do not
+/// count: a clock that is wrong at two openings in a row would vouch for itself.
 fn newest_ms(layout: &Layout, tail: &Tail) -> Option<u64> {
-    let newest = layout.used.values().next_back().and_then(|found| found.as_ref().ok());
-    let created_ms = newest.map(|found| found.header.created_ms);
     let committed_ms = tail.unproven.as_ref().map(|batch| batch.header.committed_ms);
-    created_ms.into_iter().chain(committed_ms).max()
+    // Of a compressed end only its beginning is known here, which is only more careful.
+    let found = tail.segment.and_then(|number| layout.used.get(&number)?.as_ref().ok());
+    committed_ms.or_else(|| found.map(|found| found.header.created_ms))
 }
 
 /// Whether the last frame says that the journal was closed in order.
