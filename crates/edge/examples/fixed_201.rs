@@ -20,9 +20,7 @@ impl Service for Fixed {
             br#"{"id":"00000000-0000-7000-8000-000000000000"}"#,
         )));
         *response.status_mut() = http::StatusCode::CREATED;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Answer::new(Route::Usages, response)
     }
 }
@@ -45,7 +43,7 @@ fn main() {
     };
     let listeners = edge::listen::bind(&[address], cores).expect("the address is free");
     let metrics = Metrics::new(cores);
-    let running = edge::start(&config, listeners, &metrics, |_: CoreContext| Fixed)
-        .expect("the cores start");
+    let running =
+        edge::start(&config, listeners, &metrics, |_: CoreContext| Fixed).expect("the cores start");
     running.join();
 }

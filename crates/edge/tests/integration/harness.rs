@@ -52,9 +52,9 @@ impl Site {
     ) -> Self {
         let mut config = Config {
             deadlines: Deadlines {
-                header: PATIENCE / 2,
-                body: PATIENCE / 2,
-                idle: PATIENCE / 2,
+                header: PATIENCE * 10,
+                body: PATIENCE * 10,
+                idle: PATIENCE * 10,
                 linger: PATIENCE / 2,
             },
             connections_max: 10_000,
@@ -85,6 +85,20 @@ impl Site {
             .wait_timeout_while(held, PATIENCE, |held| *held < count)
             .expect("no holder panics");
         assert!(!waited.timed_out(), "{held} of {count} requests arrived");
+    }
+
+    pub(crate) fn wait_for_connections(&self, open: u64) {
+        self.wait_until(|| self.metrics.connections() == open);
+    }
+
+    /// Waits for a condition that nobody signals.
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) {
+        let pause = Duration::from_millis(1);
+        let mut pauses = PATIENCE.as_millis() / pause.as_millis();
+        while !condition() {
+            pauses = pauses.checked_sub(1).expect("the condition is met in time");
+            std::thread::sleep(pause);
+        }
     }
 
     /// Has every request to `/later` answered, from now on.
@@ -145,6 +159,7 @@ impl Service for TestService {
                 open.wait_for(|open| *open).await.expect("the gate outlives its server");
                 answer(201, Bytes::from_static(b"later"))
             }
+            "/panic" => panic!("asked to"),
             "/refuse" => refuse(ProblemKind::TOO_LARGE),
             "/overloaded" => refuse(ProblemKind::OVERLOADED),
             _ => Answer::problem(Route::Other, &ProblemKind::NOT_FOUND.into()),

@@ -4,4 +4,5 @@ mod corpus;
 mod deadlines;
 mod drain;
 mod harness;
+mod limits;
 mod raw;
