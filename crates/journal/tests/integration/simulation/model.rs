@@ -22,7 +22,7 @@ pub(super) struct Model {
     settled: BTreeMap<u64, (Known, u64)>,
     /// Appended in this life and not acknowledged.
     open: BTreeMap<u64, Vec<u8>>,
-    /// Everything below has legally expired.
+    /// Everything below has legally expired. It stays known, for it may come back.
     first_seq: u64,
 }
 
@@ -83,10 +83,11 @@ impl Model {
     /// An open found `batches`, everything from the oldest sequence kept: they must hold all that
     /// is settled, then a beginning of what was open, perhaps a closing frame, and nothing else.
     pub(super) fn reconcile(&mut self, first_seq: u64, batches: &[Batch]) -> Result<(), String> {
-        if first_seq != self.first_seq {
-            // A removal that was not yet durable may come back, one that was asked for may stay.
-            self.expire_to(first_seq.max(self.first_seq));
+        if first_seq > self.first_seq {
+            return Err(format!("LOST: the open begins at {first_seq}, not {}", self.first_seq));
         }
+        // A removal that was not durable yet may be undone.
+        self.first_seq = first_seq;
         let mut expected = first_seq;
         for batch in batches {
             for frame in batch.frames() {
@@ -94,9 +95,6 @@ impl Model {
                     return Err(format!("after the open {} follows {expected}", frame.seq));
                 }
                 expected += 1;
-                if frame.seq < self.first_seq {
-                    continue;
-                }
                 if frame.seq < self.end_seq() {
                     self.check_frame(frame)?;
                     continue;
@@ -143,7 +141,7 @@ impl Model {
         if first_seq == self.first_seq {
             return Ok(());
         }
-        let gone = self.settled.range(..first_seq);
+        let gone = self.settled.range(self.first_seq..first_seq);
         let newest_ms = gone.map(|(_, (_, ms))| *ms).max().unwrap_or(0);
         if first_seq > cursor {
             return Err(format!("expired to {first_seq}, a projection still needs {cursor}"));
@@ -154,19 +152,14 @@ impl Model {
                 return Err(format!("expired what was committed at {newest_ms}, limit {limit:?}"));
             }
         }
-        self.expire_to(first_seq);
-        Ok(())
-    }
-
-    fn expire_to(&mut self, first_seq: u64) {
-        self.settled = self.settled.split_off(&first_seq);
         self.first_seq = first_seq;
+        Ok(())
     }
 
     /// The keys that are in use, each of which must be stored at most once.
     pub(super) fn keys(&self) -> Result<BTreeSet<u8>, String> {
         let mut keys = BTreeSet::new();
-        for (seq, (known, _)) in &self.settled {
+        for (seq, (known, _)) in self.settled.range(self.first_seq..) {
             if let Known::Usage(payload) = known
                 && let Some(key) = key_of(payload)
                 && !keys.insert(key)
