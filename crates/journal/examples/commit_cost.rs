@@ -133,7 +133,10 @@ fn flat_out(
     let mut seq = 0;
     while clock.monotonic() < end {
         for _ in 0..64 {
-            match journal.appender()?.append(FrameKind::Usage, 0, |_, out| out.extend(PAYLOAD)) {
+            // Bound first: a guard still alive in a match arm would keep the committer waiting.
+            let appended =
+                journal.appender()?.append(FrameKind::Usage, 0, |_, out| out.extend(PAYLOAD));
+            match appended {
                 Ok(appended) => seq = appended,
                 Err(AppendError::Full) => journal.wait_durable(seq, Duration::from_secs(30))?,
                 Err(refused) => return Err(refused.into()),

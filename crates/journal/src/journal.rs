@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::commit::Committed;
 use crate::disk::Disk;
 use crate::error::{AppendError, CommitError, OpenError, ReadError, WaitError};
-use crate::format::{Batch, OwnedFrame};
+use crate::format::OwnedFrame;
 use crate::housekeep::Housekept;
 use crate::limits::PROJECTIONS_MAX;
 use crate::meta::StoreMeta;
@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::pending::Appender;
 use crate::reader::Reader;
 use crate::recover;
-use crate::shared::{Shared, lock};
+use crate::shared::{CommitObserver, Shared, SyncObserver, lock};
 use crate::status::{Recovery, Status};
 use crate::subscribe::{self, Subscription};
 use crate::threads::Threads;
@@ -64,7 +64,7 @@ impl Journal {
     ///
     /// # Panics
     /// When it has been set before.
-    pub fn on_commit(&self, observer: Box<dyn Fn(&Arc<Batch>) + Send + Sync>) {
+    pub fn on_commit(&self, observer: CommitObserver) {
         let set = self.shared.on_commit.set(observer);
         assert!(set.is_ok(), "on_commit is set once");
     }
@@ -74,13 +74,14 @@ impl Journal {
     ///
     /// # Panics
     /// When it has been set before.
-    pub fn on_sync(&self, observer: Box<dyn Fn(Duration, u32, usize) + Send + Sync>) {
+    pub fn on_sync(&self, observer: SyncObserver) {
         let set = self.shared.on_sync.set(observer);
         assert!(set.is_ok(), "on_sync is set once");
     }
 
     /// Locks the pending buffer for a moment. Frames appended through one guard stand in one
-    /// batch, in order. The committer is woken when the guard is dropped, if it sleeps.
+    /// batch, in order. The committer is woken when the guard is dropped, if it sleeps. Waiting
+    /// for durability while holding the guard would wait for ever.
     pub fn appender(&self) -> Result<Appender<'_>, AppendError> {
         Appender::new(&self.shared)
     }

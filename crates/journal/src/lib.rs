@@ -47,6 +47,7 @@ pub use meta::StoreMeta;
 pub use options::Options;
 pub use pending::Appender;
 pub use reader::Reader;
+pub use shared::{CommitObserver, SyncObserver};
 pub use status::{ClockSuspect, Cut, Recovery, Status};
 pub use subscribe::Subscription;
 pub use threads::Threads;

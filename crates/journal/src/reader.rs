@@ -81,7 +81,7 @@ impl Reader {
             Source::Raw(raw) => raw.batch_with(seq, &place)?,
             Source::Packed { packed, .. } => packed.batch_with(seq)?,
         };
-        Ok(batch.from_seq(seq))
+        Ok(batch.starting_at(seq))
     }
 
     fn open(&self, place: &Place, seq: u64) -> Result<Source, ReadError> {

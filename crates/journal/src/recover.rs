@@ -27,7 +27,7 @@ use crate::status::Recovery;
 use crate::tail::{self, Tail};
 
 /// The name of the lock file.
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 
 /// Recovers the journal in `disk` and begins a new epoch.
 pub(crate) fn open(

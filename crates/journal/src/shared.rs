@@ -21,10 +21,11 @@ use crate::pending::Pending;
 use crate::retain::TrustedClock;
 use crate::subscribe::Waiters;
 
-/// Called with every batch once it is durable; see `Journal::on_commit`.
-pub(crate) type CommitObserver = Box<dyn Fn(&Arc<Batch>) + Send + Sync>;
-/// Called with the cost of every batch; see `Journal::on_sync`.
-pub(crate) type SyncObserver = Box<dyn Fn(Duration, u32, usize) + Send + Sync>;
+/// Called with every batch once it is durable; see [`Journal::on_commit`](crate::Journal::on_commit).
+pub type CommitObserver = Box<dyn Fn(&Arc<Batch>) + Send + Sync>;
+/// Called with the time, frames and bytes of every batch; see
+/// [`Journal::on_sync`](crate::Journal::on_sync).
+pub type SyncObserver = Box<dyn Fn(Duration, u32, usize) + Send + Sync>;
 
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;

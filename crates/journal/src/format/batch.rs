@@ -172,7 +172,7 @@ impl Batch {
     }
 
     /// The batch without its frames below `seq`. Unchanged when there are none.
-    pub(crate) fn from_seq(mut self, seq: u64) -> Self {
+    pub(crate) fn starting_at(mut self, seq: u64) -> Self {
         let skip = usize::try_from(seq.saturating_sub(self.first_seq)).unwrap_or(usize::MAX);
         let skip = skip.min(self.len());
         if skip > 0 {
@@ -289,7 +289,7 @@ mod tests {
             }
             prop_assert!(batch.get(9).is_none() && batch.get(batch.end_seq()).is_none());
             let end = batch.end_seq();
-            let trimmed = batch.from_seq(from);
+            let trimmed = batch.starting_at(from);
             let expected: Vec<u64> = (from.clamp(10, end)..end).collect();
             let found: Vec<u64> = trimmed.frames().map(|frame| frame.seq).collect();
             prop_assert_eq!(found, expected);
