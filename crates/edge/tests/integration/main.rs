@@ -5,4 +5,5 @@ mod deadlines;
 mod drain;
 mod harness;
 mod limits;
+mod privacy;
 mod raw;
