@@ -22,7 +22,7 @@ impl LogPolicy {
     pub(crate) fn wants(&self, status: u16, took: Duration, count: u64) -> bool {
         status >= 400
             || took >= self.slow
-            || (self.sample > 0 && count % u64::from(self.sample) == 0)
+            || (self.sample > 0 && count.is_multiple_of(u64::from(self.sample)))
     }
 }
 
