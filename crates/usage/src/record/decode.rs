@@ -114,7 +114,7 @@ fn read_timestamp<'a>(
         Form::Js | Form::JsNamed | Form::Offset { .. } => {
             let minutes = reader.signed()?;
             (minutes.unsigned_abs() < DAY_MINUTES.unsigned_abs())
-                .then_some(minutes * 60)
+                .then(|| minutes * 60)
                 .ok_or(RecordError::Damaged)?
         }
         Form::Irregular => {

@@ -117,6 +117,13 @@ fn layouts_of_another_version_are_told_apart() {
     assert_eq!(record::decode(&extended), Err(RecordError::Damaged));
 }
 
+/// Found by fuzzing: the offset was multiplied before its range was looked at.
+#[test]
+fn repro_an_offset_too_large_to_multiply() {
+    let bytes = b"\x2e\0\0\0\x09\0\0\0\0\x30\0\xbb\xbb\xbb\xbb\xbb\xbb\xbb\xbb\x25";
+    assert_eq!(record::decode(bytes), Err(RecordError::Damaged));
+}
+
 #[test]
 fn tags_never_change() {
     let check = |patient_id: &str, expected: u64| {
