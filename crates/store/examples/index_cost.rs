@@ -1,0 +1,133 @@
+//! What the index costs: CPU and bytes for each usage, memory, and the time of reads, at several
+//! sizes. `cargo run --release -p store --example index_cost -- DIR MILLIONS [keyed]`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use store::IndexOptions;
+use store::index::{Index, IndexEntry};
+use usage::{Timestamp, Usage, UsageId, record};
+
+const RUN_USAGES: u64 = 32 << 10;
+const START_MS: u64 = 1_700_000_000_000;
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().collect();
+    let dir = PathBuf::from(arguments.get(1).expect("DIR"));
+    let millions: u64 = arguments.get(2).expect("MILLIONS").parse().expect("a number");
+    let keyed = arguments.get(3).is_some_and(|word| word == "keyed");
+    let index = Index::open(&dir, IndexOptions::default()).expect("it opens");
+    let mut synthesis = Duration::ZERO;
+    let mut mark = (0, cpu(), synthesis);
+    let mut slowest = Duration::ZERO;
+    let usages = millions * 1_000_000;
+    let mut seq = 1;
+    while seq <= usages {
+        let before = thread_cpu();
+        let run: Vec<_> = (seq..(seq + RUN_USAGES).min(usages + 1)).map(|seq| (seq, payload(seq, keyed))).collect();
+        synthesis += thread_cpu() - before;
+        let entries: Vec<_> = run.iter().map(|(seq, payload)| IndexEntry { seq: *seq, payload }).collect();
+        let start = now();
+        index.apply(&entries).expect("applied");
+        slowest = slowest.max(now() - start);
+        if (seq / RUN_USAGES).is_multiple_of(16) {
+            index.fold_once().expect("folded");
+        }
+        seq += RUN_USAGES;
+        if seq - mark.0 >= 5_000_000.min(usages) || seq > usages {
+            let (used, made) = (cpu(), synthesis);
+            let per_usage = ((used - mark.1) - (made - mark.2)).as_secs_f64() * 1e6 / (seq - mark.0) as f64;
+            println!(
+                "{:>4.1} M: {per_usage:.2} µs CPU a usage, {:.1} bytes a usage, {} MB resident, slowest run {slowest:.0?}, {}",
+                seq as f64 / 1e6,
+                index.disk_bytes() as f64 / seq as f64,
+                resident() >> 20,
+                reads(&index, seq, keyed),
+            );
+            mark = (seq, used, made);
+            slowest = Duration::ZERO;
+        }
+    }
+    let before = cpu();
+    index.settle().expect("settled");
+    println!(
+        "compacted: {:.2} µs CPU a usage, {:.1} bytes a usage, {}",
+        (cpu() - before).as_secs_f64() * 1e6 / usages as f64,
+        index.disk_bytes() as f64 / usages as f64,
+        reads(&index, usages, keyed)
+    );
+}
+
+fn payload(seq: u64, keyed: bool) -> Vec<u8> {
+    // A multiplicative hash: patients and medications without order.
+    let mixed = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+    let patient = (mixed % 1_000_000).to_string();
+    let medication = format!("Medication {:02}", mixed / 1_000_000 % 20);
+    let received_ms = START_MS + seq * 60 / 1000;
+    let timestamp = Timestamp::from_epoch_ms((received_ms - mixed % 5000).cast_signed()).expect("in range");
+    let usage = Usage {
+        patient_id: patient.into(),
+        timestamp,
+        medication: medication.into(),
+        event_id: None,
+        attributes: None,
+    };
+    let mut payload = Vec::with_capacity(64);
+    record::encode(&usage, received_ms, keyed.then(|| key(seq)), &mut payload);
+    payload
+}
+
+fn key(seq: u64) -> UsageId {
+    UsageId::keyed("default", &seq.to_string())
+}
+
+fn reads(index: &Index, seq: u64, keyed: bool) -> String {
+    let timed = |what: &dyn Fn(u64)| {
+        let mut times: Vec<_> = (0..1000_u64)
+            .map(|number| {
+                let start = now();
+                what(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 30);
+                now() - start
+            })
+            .collect();
+        times.sort_unstable();
+        format!("{:.0?}/{:.0?}", times[500], times[990])
+    };
+    let history = timed(&|number| {
+        let patient = (number % 1_000_000).to_string();
+        let rows = index.snapshot().history(&patient, None, None, None, u64::MAX).take(100).filter(Result::is_ok).count();
+        std::hint::black_box(rows);
+    });
+    let mut text = format!("history p50/p99 {history}");
+    if keyed {
+        let hit = timed(&|number| assert!(index.snapshot().key(key(number % (seq - 1) + 1), 0).expect("looked up").is_some() || number == 0));
+        let miss = timed(&|number| assert!(index.snapshot().key(UsageId::keyed("other", &number.to_string()), 0).expect("looked up").is_none()));
+        text += &format!(", key hit {hit}, miss {miss}");
+    }
+    text
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn clock(id: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(id);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// CPU time of all threads.
+fn cpu() -> Duration {
+    clock(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn thread_cpu() -> Duration {
+    clock(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().next().expect("a number").parse::<u64>().expect("a number") * 1024
+}

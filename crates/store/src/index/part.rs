@@ -1,0 +1,264 @@
+//! A part: the usages of a stretch of the journal, in three keyspaces.
+
+use fjall::compaction::Leveled;
+use fjall::config::{
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
+    PinningPolicy,
+};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
+use std::sync::Arc;
+use usage::Instant;
+
+use super::rows::{OWN_ROW, patient_prefix, place, usage_value};
+use super::{IndexEntry, IndexError, counts, keys, peek};
+
+/// Tables of single runs that gather before they are merged into the part's large ones. Many make
+/// writing cheap, few make reading cheap: a read looks into each.
+const RUNS_MAX: u8 = 96;
+/// Bytes of a table that a merge makes. With as many as this the part never gets a third level.
+const TABLE_BYTES: u64 = 64 << 20;
+
+/// What a part knows of itself, kept in the usages' own row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// One past the last sequence in it.
+    pub(super) cursor: u64,
+    /// The day of receipt that it began with, counted from 1970.
+    pub(super) day: u64,
+    /// Usages in it.
+    pub(super) usages: u64,
+    /// The first and last instants of its usages, and their last receipt.
+    pub(super) first: Instant,
+    pub(super) last: Instant,
+    pub(super) received_ms_max: u64,
+}
+
+const META_BYTES: usize = 56;
+
+impl Meta {
+    fn new(first_seq: u64, day: u64) -> Self {
+        let (first, last) = (Instant::MAX, Instant::MIN);
+        Self { cursor: first_seq, day, usages: 0, first, last, received_ms_max: 0 }
+    }
+
+    fn encode(&self) -> [u8; META_BYTES] {
+        let mut bytes = [0; META_BYTES];
+        let words = [
+            self.cursor,
+            self.day,
+            self.usages,
+            self.received_ms_max,
+            self.first.seconds().cast_unsigned(),
+            self.last.seconds().cast_unsigned(),
+            u64::from(self.first.nanos()) << 32 | u64::from(self.last.nanos()),
+        ];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+        let damaged = IndexError::Damaged("a part's own row");
+        if bytes.len() != META_BYTES {
+            return Err(damaged);
+        }
+        let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let mut next = || words.next().unwrap_or_default();
+        let (cursor, day, usages, received_ms_max) = (next(), next(), next(), next());
+        let (first, last, nanos) = (next().cast_signed(), next().cast_signed(), next());
+        let first = Instant::from_parts(first, (nanos >> 32) as u32);
+        let last = Instant::from_parts(last, (nanos & u64::from(u32::MAX)) as u32);
+        let (Some(first), Some(last)) = (first, last) else { return Err(damaged) };
+        Ok(Self { cursor, day, usages, first, last, received_ms_max })
+    }
+}
+
+/// A part and its keyspaces.
+pub(super) struct Part {
+    number: u32,
+    meta: Meta,
+    pub(super) usages: Keyspace,
+    pub(super) keys: Keyspace,
+    pub(super) counts: Keyspace,
+    /// Rows that runs have left in the counts since they were summed up.
+    pub(super) counts_loose: u64,
+    /// Reused from run to run.
+    scratch: Scratch,
+}
+
+/// Rows of a run, being sorted: keys and values behind one another, and where each begins.
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    /// The key's first sixteen bytes, which nearly always decide.
+    head: u128,
+    at: u32,
+    key_bytes: u16,
+    value_bytes: u32,
+}
+
+/// All parts in `database`, in order. What a crash left half made is removed.
+pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
+    let mut numbers: Vec<u32> = database
+        .list_keyspace_names()
+        .iter()
+        .filter_map(|name| name.split_once('-').and_then(|(number, _)| number.parse().ok()))
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut parts = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let part = Part::of(database, number, Meta::new(0, 0))?;
+        match part.usages.get(OWN_ROW)? {
+            Some(row) => parts.push(Part { meta: Meta::decode(&row)?, ..part }),
+            None => part.delete(database)?,
+        }
+    }
+    Ok(parts)
+}
+
+impl Part {
+    pub(super) fn create(database: &Database, number: u32, first_seq: u64, day: u64) -> Result<Self, IndexError> {
+        Self::of(database, number, Meta::new(first_seq, day))
+    }
+
+    fn of(database: &Database, number: u32, meta: Meta) -> Result<Self, IndexError> {
+        let keyspace = |name, points| database.keyspace(&format!("{number:08}-{name}"), || options(points));
+        Ok(Self {
+            number,
+            meta,
+            usages: keyspace("usages", false)?,
+            keys: keyspace("keys", true)?,
+            counts: keyspace("counts", false)?,
+            counts_loose: 0,
+            scratch: Scratch::default(),
+        })
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    pub(super) fn cursor(&self) -> u64 {
+        self.meta.cursor
+    }
+
+    pub(super) fn day(&self) -> u64 {
+        self.meta.day
+    }
+
+    pub(super) fn room(&self, usages_max: u64) -> u64 {
+        usages_max.saturating_sub(self.meta.usages)
+    }
+
+    /// Takes a run whose usages all belong here, none of which the usages' keyspace has. The order
+    /// matters: see the head of this module.
+    pub(super) fn apply(&mut self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
+        keys::apply(&self.keys, run)?;
+        self.counts_loose += counts::apply(&self.counts, run)?;
+        self.apply_usages(run)
+    }
+
+    fn apply_usages(&mut self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
+        let mut meta = self.meta;
+        let Scratch { bytes, rows } = &mut self.scratch;
+        bytes.clear();
+        rows.clear();
+        for entry in run {
+            let peek = peek(entry.payload)?;
+            let at = bytes.len();
+            patient_prefix(peek.patient_id, bytes);
+            place(peek.instant, entry.seq, bytes);
+            let key_end = bytes.len();
+            usage_value(entry.payload, peek.patient_id, bytes);
+            let key = &bytes[at..key_end];
+            let mut head = [0; 16];
+            let length = key.len().min(16);
+            head[..length].copy_from_slice(&key[..length]);
+            rows.push(Row {
+                head: u128::from_be_bytes(head),
+                at: u32::try_from(at).expect("a run is smaller than 4 GiB"),
+                key_bytes: u16::try_from(key_end - at).expect("a key has fewer than 600 bytes"),
+                value_bytes: u32::try_from(bytes.len() - key_end).expect("a record is a few KiB"),
+            });
+            meta.first = meta.first.min(peek.instant);
+            meta.last = meta.last.max(peek.instant);
+            meta.received_ms_max = meta.received_ms_max.max(peek.received_ms);
+            meta.usages += 1;
+            meta.cursor = entry.seq + 1;
+        }
+        let key = |row: &Row| &bytes[row.at as usize..][..usize::from(row.key_bytes)];
+        rows.sort_unstable_by(|a, b| a.head.cmp(&b.head).then_with(|| key(a).cmp(key(b))));
+        let mut ingestion = self.usages.start_ingestion()?;
+        ingestion.write(OWN_ROW, meta.encode())?;
+        for row in rows.iter() {
+            let value_at = row.at as usize + usize::from(row.key_bytes);
+            ingestion.write(key(row), &bytes[value_at..][..row.value_bytes as usize])?;
+        }
+        ingestion.finish()?;
+        self.meta = meta;
+        Ok(())
+    }
+
+    /// Merges everything into as few tables as possible.
+    pub(super) fn compact(&self) -> Result<(), IndexError> {
+        for keyspace in [&self.usages, &self.keys, &self.counts] {
+            keyspace.major_compact()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the part from the disk, the usages first: without their own row it is no part.
+    pub(super) fn delete(self, database: &Database) -> Result<(), IndexError> {
+        for keyspace in [self.usages, self.keys, self.counts] {
+            database.delete_keyspace(keyspace)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a keyspace is kept. Only those that are asked for single keys have filters, about ten bits a
+/// row; the others are read in ranges, which filters do not help.
+fn options(points: bool) -> KeyspaceCreateOptions {
+    let filter = if points {
+        FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)))
+    } else {
+        FilterPolicy::disabled()
+    };
+    KeyspaceCreateOptions::default()
+        .filter_policy(filter)
+        .filter_block_pinning_policy(PinningPolicy::all(points))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(false))
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+        .compaction_strategy(Arc::new(
+            Leveled::default().with_l0_threshold(RUNS_MAX).with_table_target_size(TABLE_BYTES),
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parts_own_row_survives() {
+        let meta = Meta {
+            cursor: 7,
+            day: 20_000,
+            usages: 5,
+            first: Instant::from_parts(-5, 1).expect("in range"),
+            last: Instant::from_parts(5, 999_999_999).expect("in range"),
+            received_ms_max: 1_700_000_000_000,
+        };
+        assert_eq!(Meta::decode(&meta.encode()).expect("it reads"), meta);
+        assert!(Meta::decode(&[0; 3]).is_err());
+    }
+}

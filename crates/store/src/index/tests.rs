@@ -1,0 +1,293 @@
+//! The index against a model: whatever runs, parts, crashes and replays come before, every question
+//! has the answer that a plain list of the usages gives.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use usage::{Instant, Timestamp, Usage, UsageId, record};
+
+use super::{DAY_MS, Index, IndexEntry, IndexOptions};
+
+const START_MS: u64 = 1_700_000_000_000;
+
+/// A usage of the model.
+#[derive(Clone, Debug)]
+struct Made {
+    patient: u8,
+    medication: u8,
+    /// Milliseconds from the start.
+    instant_ms: i64,
+    received_ms: u64,
+    keyed: bool,
+}
+
+impl Made {
+    fn instant(&self) -> Instant {
+        Instant::from_millis(START_MS.cast_signed() + self.instant_ms).expect("in range")
+    }
+
+    fn patient(&self) -> String {
+        // Some are the beginning of others.
+        "p".repeat(usize::from(self.patient) + 1)
+    }
+
+    fn medication(&self) -> String {
+        format!("m{}", self.medication)
+    }
+
+    fn payload(&self, seq: u64) -> Vec<u8> {
+        let usage = Usage {
+            patient_id: self.patient().into(),
+            timestamp: Timestamp::from_epoch_ms(self.instant().millis()).expect("in range"),
+            medication: self.medication().into(),
+            event_id: None,
+            attributes: None,
+        };
+        let mut payload = Vec::new();
+        record::encode(&usage, self.received_ms, self.keyed.then(|| key(seq)), &mut payload);
+        payload
+    }
+}
+
+fn key(seq: u64) -> UsageId {
+    UsageId::keyed("default", &seq.to_string())
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let day = DAY_MS.cast_signed();
+    (0_u8..5, 0_u8..3, -day..day, 0_u64..3 * DAY_MS, any::<bool>()).prop_map(
+        |(patient, medication, instant_ms, received, keyed)| Made {
+            patient,
+            medication,
+            instant_ms,
+            received_ms: START_MS + received,
+            keyed,
+        },
+    )
+}
+
+fn options() -> IndexOptions {
+    IndexOptions { cache_bytes: 1 << 20, part_usages_max: 40 }
+}
+
+fn open(dir: &Path) -> Index {
+    Index::open(dir, options()).expect("the index opens")
+}
+
+/// Applies what the model has from `from` (a sequence) on, in runs of `run` usages. The sequences
+/// begin with 1.
+fn apply(index: &Index, model: &[Made], from: u64, run: usize) {
+    let first = usize::try_from(from.max(1) - 1).expect("small");
+    let payloads: Vec<_> =
+        (from.max(1)..).zip(&model[first..]).map(|(seq, made)| (seq, made.payload(seq))).collect();
+    for run in payloads.chunks(run) {
+        let entries: Vec<_> =
+            run.iter().map(|(seq, payload)| IndexEntry { seq: *seq, payload }).collect();
+        index.apply(&entries).expect("the run is applied");
+    }
+}
+
+fn model_counts(model: &[Made], from: Option<Instant>, to: Option<Instant>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for made in model {
+        let instant = made.instant();
+        if from.is_none_or(|from| instant >= from) && to.is_none_or(|to| instant < to) {
+            *counts.entry(made.medication()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Asks everything and compares.
+fn check(index: &Index, model: &[Made], from: Option<Instant>, to: Option<Instant>) -> Result<(), TestCaseError> {
+    let snapshot = index.snapshot();
+    prop_assert_eq!(snapshot.cursor(), model.len() as u64 + 1);
+    for patient in 0..5_u8 {
+        let id = "p".repeat(usize::from(patient) + 1);
+        let mut expected: Vec<_> = (1..)
+            .zip(model)
+            .filter(|(_, made)| made.patient == patient)
+            .map(|(seq, made)| (made.instant(), seq, made.payload(seq)))
+            .filter(|(instant, ..)| from.is_none_or(|from| *instant >= from) && to.is_none_or(|to| *instant < to))
+            .collect();
+        expected.sort_unstable_by(|a, b| b.cmp(a));
+        let found: Vec<_> = snapshot
+            .history(&id, from, to, None, u64::MAX)
+            .map(|row| row.map(|row| (row.instant, row.seq, row.payload)))
+            .collect::<Result<_, _>>()
+            .expect("the rows are read");
+        prop_assert_eq!(&found, &expected);
+        // From the middle on, and only the older half of the sequences.
+        if let Some((instant, seq, _)) = expected.get(expected.len() / 2) {
+            let below = model.len() as u64 / 2;
+            let rest: Vec<_> = snapshot
+                .history(&id, from, to, Some((*instant, *seq)), below)
+                .map(|row| row.expect("the rows are read").seq)
+                .collect();
+            let wanted: Vec<_> = expected[expected.len() / 2 + 1..]
+                .iter()
+                .map(|(_, seq, _)| *seq)
+                .filter(|seq| *seq < below)
+                .collect();
+            prop_assert_eq!(rest, wanted);
+        }
+    }
+    for (seq, made) in (1_u64..).zip(model) {
+        let found = snapshot.key(key(seq), 0).expect("the key is looked up");
+        prop_assert_eq!(found, made.keyed.then_some(seq));
+    }
+    let mut counts = BTreeMap::new();
+    snapshot
+        .counts(from, to, &mut |_, medication, count| {
+            *counts.entry(String::from_utf8_lossy(medication).into_owned()).or_default() += count;
+            true
+        })
+        .expect("the counts are read");
+    prop_assert_eq!(counts, model_counts(model, from, to));
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("it is listed") {
+        let entry = entry.expect("it is listed");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("it has a type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("it is copied");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_are_the_models_after_a_crash_between_any_two_runs(
+        model in proptest::collection::vec(made(), 1..160),
+        crash_after in 0_usize..160,
+        (run, run_after) in (1_usize..60, 1_usize..60),
+        bounds in (-(DAY_MS as i64)..DAY_MS as i64, 0..DAY_MS as i64),
+    ) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        let crash_after = crash_after.min(model.len());
+        let index = open(&first);
+        apply(&index, &model[..crash_after], 1, run);
+        // What a killed process leaves: its files as they are.
+        copy(&first, &second);
+        drop(index);
+        let index = open(&second);
+        prop_assert!(index.cursor() <= crash_after as u64 + 1);
+        apply(&index, &model, index.cursor(), run_after);
+        index.fold_once().expect("counts are summed up");
+        let at = |ms: i64| Instant::from_millis(START_MS.cast_signed() + ms);
+        check(&index, &model, None, None)?;
+        check(&index, &model, at(bounds.0), at(bounds.0 + bounds.1))?;
+        // A part that is sealed stays whole when everything is merged.
+        index.settle().expect("it is compacted");
+        check(&index, &model, at(bounds.0), None)?;
+    }
+}
+
+fn sample(count: usize) -> Vec<Made> {
+    (0..count as u64)
+        .map(|number| Made {
+            patient: (number % 5) as u8,
+            medication: (number % 3) as u8,
+            instant_ms: number.cast_signed() * 1000,
+            received_ms: START_MS + number,
+            keyed: number % 2 == 0,
+        })
+        .collect()
+}
+
+#[test]
+fn a_run_applied_twice_counts_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model = sample(30);
+    apply(&index, &model, 1, 10);
+    apply(&index, &model, 1, 7);
+    check(&index, &model, None, None).expect("it is the model's");
+}
+
+#[test]
+fn a_keyspace_that_is_ahead_passes_over_what_it_has() {
+    // What a crash between the keyspaces of one run leaves: the counts have it, the usages do not.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model = sample(30);
+    apply(&index, &model[..10], 1, 10);
+    let ahead: Vec<_> = (11..).zip(&model[10..20]).map(|(seq, made)| (seq, made.payload(seq))).collect();
+    let entries: Vec<_> = ahead.iter().map(|(seq, payload)| IndexEntry { seq: *seq, payload }).collect();
+    {
+        let parts = index.parts.lock().expect("no holder panics");
+        let part = parts.all.last().expect("there is a part");
+        super::counts::apply(&part.counts, &entries).expect("counted");
+        super::keys::apply(&part.keys, &entries).expect("keyed");
+    }
+    drop(index);
+    let index = open(dir.path());
+    assert_eq!(index.cursor(), 11);
+    apply(&index, &model, 11, 20);
+    check(&index, &model, None, None).expect("it is the model's");
+}
+
+#[test]
+fn a_snapshot_does_not_see_what_comes_after_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model = sample(20);
+    apply(&index, &model[..10], 1, 10);
+    let before = index.snapshot();
+    apply(&index, &model, 11, 10);
+    let count = |snapshot: &super::Snapshot| snapshot.history("p", None, None, None, u64::MAX).count();
+    assert_eq!((before.cursor(), count(&before)), (11, 2));
+    assert_eq!((index.snapshot().cursor(), count(&index.snapshot())), (21, 4));
+    let mut sum = 0;
+    before.counts(None, None, &mut |_, _, count| { sum += count; true }).expect("counted");
+    assert_eq!(sum, 10);
+}
+
+#[test]
+fn parts_expire_whole_and_only_below_what_is_kept() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model = sample(100);
+    apply(&index, &model, 1, 10);
+    // Parts of forty: 1 to 40, 41 to 80, 81 to 100.
+    let count = |index: &Index| index.snapshot().history("p", None, None, None, u64::MAX).count();
+    index.expire(40).expect("nothing goes");
+    assert_eq!(count(&index), 20);
+    index.expire(41).expect("one part goes");
+    assert_eq!(count(&index), 12);
+    index.expire(1000).expect("the newest stays");
+    assert_eq!(count(&index), 4);
+    drop(index);
+    let index = open(dir.path());
+    assert_eq!((count(&index), index.cursor()), (4, 101));
+}
+
+#[test]
+fn summed_up_counts_stay_the_same() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = Index::open(dir.path(), IndexOptions { part_usages_max: 1 << 20, ..options() }).expect("it opens");
+    let model = sample(300);
+    apply(&index, &model, 1, 3);
+    let rows = |index: &Index| {
+        let mut rows = 0;
+        index.snapshot().counts(None, None, &mut |_, _, _| { rows += 1; true }).expect("counted");
+        rows
+    };
+    let before = rows(&index);
+    index.parts.lock().expect("no holder panics").all[0].counts_loose = u64::MAX;
+    index.fold_once().expect("summed up");
+    assert!(rows(&index) < before, "{before} rows became {}", rows(&index));
+    check(&index, &model, None, None).expect("it is the model's");
+    index.fold_once().expect("nothing more to do");
+    drop(index);
+    check(&open(dir.path()), &model, None, None).expect("it is the model's");
+}
