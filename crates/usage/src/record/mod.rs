@@ -1,6 +1,8 @@
 //! The record: a usage in the few bytes that the journal keeps of it. `docs/format.md` gives it
 //! byte by byte under "The usage record".
 
+use std::fmt;
+
 use crate::body::Usage;
 use crate::id::UsageId;
 use crate::instant::Instant;
@@ -52,8 +54,9 @@ pub struct Record<'a> {
     pub usage: Usage<'a>,
 }
 
-/// What is found in a record without writing texts out again or checking them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is found in a record without writing texts out again or checking them. `Debug` shows no
+/// patient and no medication.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Peek<'a> {
     /// When it was received, in milliseconds since 1970.
     pub received_ms: u64,
@@ -65,6 +68,16 @@ pub struct Peek<'a> {
     pub medication: &'a [u8],
     /// When the usage happened.
     pub instant: Instant,
+}
+
+impl fmt::Debug for Peek<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peek")
+            .field("received_ms", &self.received_ms)
+            .field("key", &self.key)
+            .field("instant", &self.instant)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why bytes are no record.

@@ -1,6 +1,7 @@
 //! When a usage happened: the instant, the offset of the device's clock, and the text as sent.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::instant::Instant;
 use crate::limits::TIMESTAMP_CHARS_MAX;
@@ -25,8 +26,8 @@ pub(crate) use form::{Form, js_name, render};
 ///
 /// A leap second (`:60`) is refused: clocks that read it are rare, and no instant in UTC seconds
 /// stands for it. The fields describe each other: build one only by [`Timestamp::parse`],
-/// [`Timestamp::from_epoch_ms`] or from a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// [`Timestamp::from_epoch_ms`] or from a record. `Debug` leaves out the text.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Timestamp<'a> {
     /// The point on the time line.
     pub instant: Instant,
@@ -35,6 +36,16 @@ pub struct Timestamp<'a> {
     /// The text exactly as sent; for a number its digits.
     pub text: Cow<'a, str>,
     pub(crate) form: Form,
+}
+
+impl fmt::Debug for Timestamp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timestamp")
+            .field("instant", &self.instant)
+            .field("offset_seconds", &self.offset_seconds)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a timestamp was refused.

@@ -1,6 +1,8 @@
-//! No error repeats what stood in a field.
+//! No error repeats what stood in a field, and no `Debug` shows it.
 
-use usage::{BatchFormat, Rejection, UnknownFields, decode, decode_batch, parse_idempotency_key};
+use usage::{
+    BatchFormat, Rejection, UnknownFields, decode, decode_batch, parse_idempotency_key, record,
+};
 
 const CANARY: &str = "CANARY-7f3a";
 
@@ -60,4 +62,17 @@ fn no_key_is_repeated() {
         let error = parse_idempotency_key(header.as_bytes()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(CANARY));
     }
+}
+
+#[test]
+fn a_usage_in_a_panic_names_nobody() {
+    let body = format!(
+        r#"{{"patientId":"{CANARY}","timestamp":"Thu Jan 01 1970 00:00:00 GMT+0000 ({CANARY})",
+        "medication":"{CANARY}","eventId":"{CANARY}","attributes":{{"a":"{CANARY}"}}}}"#
+    );
+    let usage = decode(body.as_bytes(), UnknownFields::Refuse).unwrap();
+    let mut bytes = Vec::new();
+    record::encode(&usage, 0, None, &mut bytes);
+    let (record, peek) = (record::decode(&bytes).unwrap(), record::peek(&bytes).unwrap());
+    assert!(!format!("{usage:?} {record:?} {peek:?}").contains(CANARY));
 }
