@@ -181,7 +181,7 @@ impl Shared {
         let counters = &self.counters;
         let (pending_bytes, no_space) = {
             let pending = self.pending();
-            (pending.bytes_len(), pending.no_space || pending.next_blocked)
+            (pending.bytes_len(), pending.is_out_of_space())
         };
         let (segments, segments_compressed, bytes, next_ready) = {
             let ledger = self.ledger();

@@ -18,8 +18,6 @@ pub const SUBSCRIPTIONS_MAX: usize = 4_096;
 pub const PROJECTIONS_MAX: usize = 64;
 /// A store's number has 12 bits, so that it fits the ids made from it.
 pub const STORE_NUMBER_MAX: u16 = (1 << 12) - 1;
-/// Sequences have 44 bits in ids: 17 trillion usages.
-pub const SEQ_MAX: u64 = (1 << 44) - 1;
 /// Segments whose table from sequence to offset is kept in memory.
 pub const LOOKUP_SEGMENTS_MAX: usize = 64;
 /// A raw segment's table has one entry per so many bytes.

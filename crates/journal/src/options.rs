@@ -13,7 +13,7 @@ pub struct Options {
     /// Least time between the starts of two syncs when more than one appender waits. A lone
     /// waiter is never delayed by it.
     pub spacing: Duration,
-    /// Budget of the pending buffer, and so the size of the largest batch with its header.
+    /// Budget of the pending buffer: bytes of frames that may wait, and so the largest batch.
     pub pending_bytes_max: usize,
     /// Bytes of the file system to leave free beyond the next segment and one compression.
     pub reserve_bytes: u64,

@@ -5,7 +5,9 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::error::AppendError;
-use crate::format::{BATCH_HEADER_BYTES, Batch, FrameKind, begin_frame, finish_frame};
+use crate::format::{
+    BATCH_HEADER_BYTES, Batch, FRAME_HEADER_BYTES, FrameKind, begin_frame, finish_frame,
+};
 use crate::pace::Load;
 use crate::shared::Shared;
 
@@ -118,6 +120,12 @@ impl Pending {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.gathered.offsets.is_empty()
+    }
+
+    /// Whether even the smallest frame would be refused for want of space.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        let end = self.write_at + (self.gathered.bytes_len() + FRAME_HEADER_BYTES) as u64;
+        self.no_space || (self.next_blocked && end > self.write_end)
     }
 
     /// Bytes of frames that wait.

@@ -164,3 +164,100 @@ pub fn read_whole(file: &dyn File) -> io::Result<Vec<u8>> {
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{FrameKind, FrameView, SegmentKind, encode_frame};
+
+    fn header(salt: u64) -> SegmentHeader {
+        SegmentHeader {
+            kind: SegmentKind::Raw,
+            store_id: [1; 16],
+            store_number: 0,
+            number: 4,
+            previous: 3,
+            source: 3,
+            epoch: 2,
+            salt,
+            first_seq: 10,
+            created_ms: 0,
+            segment_bytes: 16 << 10,
+        }
+    }
+
+    /// A segment with `batches` batches of one frame each, and where each starts.
+    fn segment(header: &SegmentHeader, batches: usize) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = vec![0u8; 16 << 10];
+        let (mut expected, mut starts) = (Expected::first(header), Vec::new());
+        for _ in 0..batches {
+            let mut payload = Vec::new();
+            let (kind, seq) = (FrameKind::Usage, expected.seq);
+            let frame = FrameView { seq, kind, stream: 0, key_id: 0, payload: &[7; 33] };
+            encode_frame(frame, &mut payload);
+            let batch = BatchHeader {
+                salt: header.salt,
+                epoch: header.epoch,
+                frames: 1,
+                first_seq: seq,
+                bytes: u32::try_from(payload.len()).expect("small"),
+                payload_crc: crc32c::crc32c(&payload),
+                prev_chain: expected.chain,
+                committed_ms: 1,
+            };
+            let at = usize::try_from(expected.offset).expect("small");
+            bytes[at..at + BATCH_HEADER_BYTES].copy_from_slice(&batch.encode());
+            let from = at + BATCH_HEADER_BYTES;
+            bytes[from..from + payload.len()].copy_from_slice(&payload);
+            starts.push(at);
+            expected = expected.after(&batch);
+        }
+        (bytes, starts)
+    }
+
+    fn count(header: &SegmentHeader, bytes: &[u8]) -> (usize, Expected) {
+        let segment = RawSegment::new(header, bytes);
+        let (mut expected, mut count) = (Expected::first(header), 0);
+        while let Ok(batch) = segment.batch_at(&expected) {
+            expected = expected.after(&batch.header);
+            count += 1;
+        }
+        (count, expected)
+    }
+
+    #[test]
+    fn batches_are_found_up_to_the_damage_and_behind_it() {
+        let header = header(5);
+        let (bytes, starts) = segment(&header, 4);
+        assert_eq!(count(&header, &bytes).0, 4);
+        for (index, &start) in starts.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            bytes[start + 20] ^= 1;
+            let (found, expected) = count(&header, &bytes);
+            assert_eq!(found, index);
+            let later = RawSegment::new(&header, &bytes).find_batch(expected.offset);
+            let next = starts.get(index + 1).map(|&at| at as u64);
+            assert_eq!(later.map(|batch| batch.offset), next);
+        }
+    }
+
+    #[test]
+    fn batches_of_another_epoch_are_not_there() {
+        let (bytes, _) = segment(&header(5), 4);
+        let other = header(6);
+        assert_eq!(count(&other, &bytes).0, 0);
+        assert!(RawSegment::new(&other, &bytes).find_batch(4096).is_none());
+    }
+
+    #[test]
+    fn a_batch_out_of_the_chain_is_found_but_not_accepted() {
+        let header = header(5);
+        let (mut bytes, starts) = segment(&header, 3);
+        // The third in the place of the second: whole, of this epoch, and not what was written.
+        let third = bytes[starts[2]..starts[2] + 128].to_vec();
+        bytes[starts[1]..starts[1] + 128].copy_from_slice(&third);
+        let (found, expected) = count(&header, &bytes);
+        assert_eq!(found, 1);
+        assert!(RawSegment::new(&header, &bytes).find_batch(expected.offset).is_some());
+    }
+}
