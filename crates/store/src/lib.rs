@@ -1,1 +1,40 @@
-//! store
+//! The store: a journal with its index. Appends answer with a place in the journal and a ticket
+//! for its durability; reads merge a snapshot of the index with what it has not taken yet, so that
+//! they see every usage acknowledged before they began.
+//!
+//! [`Store::open`] recovers; [`Store::start`] runs the threads; no async runtime is needed, only
+//! whatever polls the futures of [`Tickets`].
+
+#[path = "index_fallback/mod.rs"]
+pub mod index;
+
+mod append;
+mod claims;
+mod config;
+mod cursor;
+mod error;
+mod indexer;
+mod query;
+mod read;
+mod rebuild;
+mod restore;
+mod slot;
+mod status;
+mod store;
+mod stored;
+mod summary;
+mod tail;
+mod tickets;
+
+pub use append::{Accepted, BatchItem};
+pub use config::{Config, RunOptions};
+pub use cursor::{CursorError, HistoryCursor};
+pub use error::{AppendRefused, OpenError, OutcomeUnknown, ReadError, RebuildError};
+pub use index::IndexOptions;
+pub use journal::{Clock, SystemClock};
+pub use query::{HistoryPage, HistoryQuery, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
+pub use rebuild::{RebuildProgress, rebuild};
+pub use status::{IndexState, Status};
+pub use store::Store;
+pub use stored::StoredUsage;
+pub use tickets::Tickets;

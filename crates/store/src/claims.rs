@@ -1,0 +1,166 @@
+//! The idempotency keys of usages that the index has not taken yet, and the locks that make
+//! looking up, claiming and appending one step per key.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use usage::UsageId;
+
+const SHARDS: usize = 64;
+
+/// Keys by the usage's id, which is made from principal and key.
+///
+/// Bounded by the tail: a claim stands for a frame that is pending or in the tail, and goes when
+/// the index has the frame.
+pub(crate) struct Claims {
+    shards: Box<[Mutex<HashMap<UsageId, Claim>>]>,
+}
+
+/// A key that was used, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) seq: u64,
+    pub(crate) received_ms: u64,
+    /// Of the usage's content.
+    pub(crate) digest: u128,
+}
+
+type Shard<'a> = MutexGuard<'a, HashMap<UsageId, Claim>>;
+
+/// The locks over some keys; what is found or missing under them stays so until they are dropped.
+pub(crate) struct Held<'a> {
+    shards: [Option<Shard<'a>>; SHARDS],
+}
+
+/// Ids are parts of a SHA-256, so any of their free bits spread evenly.
+fn shard_of(id: UsageId) -> usize {
+    usize::from(id.to_bytes()[15]) % SHARDS
+}
+
+impl Claims {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, at: usize) -> Shard<'_> {
+        self.shards[at].lock().expect("no holder of claims panics")
+    }
+
+    /// Locks the given keys, always in the order of their shards, so that two batches can not wait
+    /// for each other.
+    pub(crate) fn hold(&self, ids: impl Iterator<Item = UsageId>) -> Held<'_> {
+        let mut wanted = [false; SHARDS];
+        ids.for_each(|id| wanted[shard_of(id)] = true);
+        Held { shards: std::array::from_fn(|at| wanted[at].then(|| self.shard(at))) }
+    }
+
+    /// The claim on one key.
+    pub(crate) fn get(&self, id: UsageId) -> Option<Claim> {
+        self.shard(shard_of(id)).get(&id).copied()
+    }
+
+    /// Locks one key.
+    pub(crate) fn hold_one(&self, id: UsageId) -> HeldOne<'_> {
+        HeldOne { shard: self.shard(shard_of(id)), id }
+    }
+
+    /// Forgets the claim of `id` by the frame `seq`, which the index has now.
+    pub(crate) fn release(&self, id: UsageId, seq: u64) {
+        let mut shard = self.shard(shard_of(id));
+        // A key beyond its window may have been claimed anew since.
+        if shard.get(&id).is_some_and(|claim| claim.seq == seq) {
+            shard.remove(&id);
+        }
+        if shard.capacity() > 4 * shard.len().max(256) {
+            shard.shrink_to_fit();
+        }
+    }
+
+    /// Claims a key while nobody else is looking: when a store is opened.
+    pub(crate) fn restore(&self, id: UsageId, claim: Claim) {
+        self.shard(shard_of(id)).insert(id, claim);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        (0..SHARDS).for_each(|at| self.shard(at).clear());
+    }
+
+    /// How many keys are claimed.
+    pub(crate) fn len(&self) -> usize {
+        (0..SHARDS).map(|at| self.shard(at).len()).sum()
+    }
+}
+
+impl Held<'_> {
+    fn shard(&mut self, id: UsageId) -> &mut HashMap<UsageId, Claim> {
+        self.shards[shard_of(id)].as_mut().expect("the key is among those held")
+    }
+
+    pub(crate) fn get(&mut self, id: UsageId) -> Option<Claim> {
+        self.shard(id).get(&id).copied()
+    }
+
+    pub(crate) fn claim(&mut self, id: UsageId, claim: Claim) {
+        self.shard(id).insert(id, claim);
+    }
+}
+
+/// The lock over one key.
+pub(crate) struct HeldOne<'a> {
+    shard: Shard<'a>,
+    id: UsageId,
+}
+
+impl HeldOne<'_> {
+    pub(crate) fn get(&self) -> Option<Claim> {
+        self.shard.get(&self.id).copied()
+    }
+
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        self.shard.insert(self.id, claim);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(key: usize) -> UsageId {
+        UsageId::keyed("default", &key.to_string())
+    }
+
+    fn claim(seq: u64) -> Claim {
+        Claim { seq, received_ms: 0, digest: 0 }
+    }
+
+    #[test]
+    fn a_claim_is_released_by_its_own_frame_alone() {
+        let claims = Claims::new();
+        claims.hold_one(id(1)).claim(claim(5));
+        claims.hold_one(id(1)).claim(claim(9));
+        claims.release(id(1), 5);
+        assert_eq!(claims.get(id(1)), Some(claim(9)));
+        claims.release(id(1), 9);
+        assert_eq!((claims.get(id(1)), claims.len()), (None, 0));
+    }
+
+    #[test]
+    fn batches_that_hold_the_same_keys_in_any_order_take_turns() {
+        let claims = Claims::new();
+        let (forth, back): (Vec<_>, Vec<_>) = ((0..200).collect(), (0..200).rev().collect());
+        std::thread::scope(|scope| {
+            for keys in [&forth, &back] {
+                let claims = &claims;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let mut held = claims.hold(keys.iter().map(|key| id(*key)));
+                        let seq = held.get(id(0)).map_or(0, |claim| claim.seq);
+                        held.claim(id(0), claim(seq + 1));
+                    }
+                });
+            }
+        });
+        assert_eq!(claims.get(id(0)), Some(claim(100)));
+    }
+}

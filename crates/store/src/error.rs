@@ -1,0 +1,113 @@
+//! One error per operation.
+
+use thiserror::Error;
+
+/// Why a store did not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The settings contradict each other.
+    #[error("the store's settings are wrong: {0}")]
+    Config(String),
+    /// The folder cannot be made or used.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The journal did not open.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+}
+
+/// Why a usage was not taken in. Nothing was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AppendRefused {
+    /// More arrives than the disk takes. Try again soon.
+    #[error("more usages arrive than the disk takes")]
+    Full,
+    /// More arrives than the index takes. Try again soon.
+    #[error("more usages arrive than the index takes")]
+    TailFull,
+    /// The disk's reserve or the cap on bytes is reached.
+    #[error("no space is left for the journal")]
+    NoSpace,
+    /// The idempotency key was used before, for a usage with other content.
+    #[error("the idempotency key was used for another usage")]
+    KeyReused,
+    /// Whether the key was used before cannot be told now. Keyed usages only.
+    #[error("the index of keys is not available")]
+    IndexUnavailable,
+    /// A write to the journal has failed: nothing is acknowledged by this process any more.
+    #[error("a write to the journal has failed; nothing is acknowledged any more")]
+    Poisoned,
+    /// The store is closing.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<journal::AppendError> for AppendRefused {
+    fn from(error: journal::AppendError) -> Self {
+        match error {
+            journal::AppendError::Full => Self::Full,
+            journal::AppendError::NoSpace => Self::NoSpace,
+            journal::AppendError::Poisoned => Self::Poisoned,
+            journal::AppendError::Closed => Self::Closed,
+        }
+    }
+}
+
+/// Whether the usage is stored cannot be told: the write or sync that was to cover it has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a write to the journal has failed; whether the usage is stored is unknown")]
+pub struct OutcomeUnknown;
+
+/// Why a read has no answer.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Retention has removed it.
+    #[error("the usage has expired")]
+    Expired,
+    /// The index has failed or is being rebuilt. Try again later.
+    #[error("the index is not available")]
+    IndexUnavailable,
+    /// The cursor is not one of this query.
+    #[error("the cursor was not given out for this query by this store")]
+    Cursor,
+    /// The summary has more rows than are ever answered; a narrower range has fewer.
+    #[error("the summary has more than {rows_max} rows")]
+    TooManyRows {
+        /// How many are answered at most.
+        rows_max: usize,
+    },
+    /// What was once durable cannot be read any more.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// The disk failed.
+    #[error("reading the journal: {0}")]
+    Io(std::io::Error),
+}
+
+/// Why the index was not rebuilt.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// The store did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] journal::ReadError),
+    /// The index could not be written.
+    #[error("writing the index: {0}")]
+    Index(#[from] crate::index::IndexError),
+    /// The new index could not be begun.
+    #[error("the new index: {0}")]
+    IndexOpen(String),
+    /// The old index could not be removed.
+    #[error("removing the old index: {0}")]
+    Remove(std::io::Error),
+    /// The journal could not be closed in order; the index is whole nevertheless.
+    #[error("closing the journal: {0}")]
+    Close(#[from] journal::CommitError),
+}

@@ -1,0 +1,256 @@
+//! Feeds the index: in runs from the tail, or from the journal's files while it is too far behind;
+//! opens it anew when it has failed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use journal::{Batch, FrameKind, Reader};
+use usage::record;
+
+use crate::index::{Index, IndexEntry, IndexError};
+use crate::slot::{open_index, remove_index};
+use crate::store::Shared;
+use crate::tail::Next;
+
+/// The first pause before a failed index is tried again; it doubles from one time to the next.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// So many failures, without [`RUNS_TO_FORGIVE`] in between, mean that the index's files are at
+/// fault; they are removed then, and made again from the journal.
+const FAILURES_BEFORE_REBUILD: u32 = 3;
+
+/// After so many runs in a row a failure before them is forgotten. Not after the first: where only
+/// reads fail, runs succeed in between.
+const RUNS_TO_FORGIVE: u32 = 64;
+
+/// Bytes of frames in a run at most, so that large usages do not make a run of any size.
+const RUN_BYTES_MAX: usize = 16 << 20;
+
+/// Runs between two looks at what else there is to do for the index.
+const RUNS_PER_UPKEEP: u64 = 16;
+
+/// What feeds the index. The thread that runs it, or whoever steps it by hand, owns it meanwhile.
+#[derive(Default)]
+pub(crate) struct Indexer {
+    /// While the tail does not reach back to the index's cursor.
+    reader: Option<Reader>,
+    failures: u32,
+    runs_since_failure: u32,
+    /// Whether the present failure has been counted.
+    failing: bool,
+    upkeep_first_seq: u64,
+}
+
+/// What a step has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The index has taken a run.
+    Applied,
+    /// There was nothing to take.
+    Idle,
+    /// The index has failed, or could not be opened.
+    Failed,
+    /// The store is closing and everything that could be taken has been.
+    Stopped,
+}
+
+impl Indexer {
+    /// Works until the store closes.
+    pub(crate) fn run(&mut self, shared: &Shared) {
+        loop {
+            match self.step(shared, shared.config.run.interval) {
+                Step::Applied | Step::Idle => {}
+                Step::Failed => {
+                    let doubled = 2u32.saturating_pow(self.failures.saturating_sub(1));
+                    let pause = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
+                    if shared.tail.wait_stopped(pause) {
+                        return;
+                    }
+                }
+                Step::Stopped => return,
+            }
+        }
+    }
+
+    /// Takes one run, waiting for it for up to `patience` if there is not enough for a full one.
+    pub(crate) fn step(&mut self, shared: &Shared, patience: Duration) -> Step {
+        let Ok(index) = shared.slot.get() else { return self.reopen(shared) };
+        let cursor = index.cursor();
+        shared.projection.store(cursor, Ordering::Release);
+        let result = if shared.tail.meet(cursor) {
+            self.reader = None;
+            match shared.tail.next_run(cursor, shared.config.run.usages_max, patience) {
+                Next::Run(run) => self.apply(shared, &index, &run),
+                Next::Nothing | Next::Behind => Ok(Step::Idle),
+                Next::Stopped => Ok(Step::Stopped),
+            }
+        } else if shared.tail.wait_stopped(Duration::ZERO) {
+            Ok(Step::Stopped)
+        } else {
+            self.apply_from_journal(shared, &index, cursor)
+        };
+        result.unwrap_or_else(|why| {
+            drop(index);
+            shared.slot.fail(&why);
+            self.failed(shared)
+        })
+    }
+
+    fn failed(&mut self, shared: &Shared) -> Step {
+        self.failures = self.failures.saturating_add(1);
+        self.runs_since_failure = 0;
+        self.failing = true;
+        self.reader = None;
+        shared.tail.part();
+        Step::Failed
+    }
+
+    fn reopen(&mut self, shared: &Shared) -> Step {
+        if !self.failing {
+            // Somebody who reads has found it; it counts, and is waited out, like any other.
+            return self.failed(shared);
+        }
+        if self.failures >= FAILURES_BEFORE_REBUILD {
+            tracing::warn!(failures = self.failures, "the index is removed and rebuilt");
+            if let Err(error) = remove_index(&shared.config) {
+                shared.slot.still_failed(format!("removing the index: {error}"));
+                return self.failed(shared);
+            }
+        }
+        let store_id = shared.journal.meta().store_id;
+        match open_index(&shared.config, store_id, shared.journal.durable()) {
+            Ok(index) => {
+                tracing::info!(cursor = index.cursor(), "the index is open again");
+                self.failing = false;
+                shared.slot.put(index);
+                Step::Idle
+            }
+            Err(why) => {
+                shared.slot.still_failed(why);
+                self.failed(shared)
+            }
+        }
+    }
+
+    fn apply_from_journal(
+        &mut self,
+        shared: &Shared,
+        index: &Index,
+        cursor: u64,
+    ) -> Result<Step, String> {
+        let kept_from = shared.journal.first_seq();
+        if cursor < kept_from {
+            index.advance(kept_from).map_err(|error| error.to_string())?;
+            return Ok(Step::Applied);
+        }
+        let reader = self.reader.get_or_insert_with(|| shared.journal.reader(cursor));
+        if reader.next_seq() != cursor {
+            reader.seek(cursor);
+        }
+        match read_run(reader, shared.config.run.usages_max) {
+            Ok(run) if run.is_empty() => Ok(Step::Idle),
+            Ok(run) => self.apply(shared, index, &run),
+            // Retention has overtaken the reader; the next step begins at what is kept.
+            Err(journal::ReadError::Expired) => Ok(Step::Idle),
+            Err(error) => Err(format!("reading the journal for the index: {error}")),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        shared: &Shared,
+        index: &Index,
+        run: &[Arc<Batch>],
+    ) -> Result<Step, String> {
+        let usages = apply_run(index, run).map_err(|error| error.to_string())?;
+        let cursor = index.cursor();
+        // In this order: the tail's beginning moves before a claim is released, and both only
+        // after the index has the run. `crate::append` and `crate::read` depend on it.
+        shared.tail.release(cursor);
+        shared.release_claims(run, cursor);
+        shared.projection.store(cursor, Ordering::Release);
+        shared.index_usages.fetch_add(usages, Ordering::Relaxed);
+        let runs = shared.index_runs.fetch_add(1, Ordering::Relaxed);
+        self.runs_since_failure = self.runs_since_failure.saturating_add(1);
+        if self.runs_since_failure >= RUNS_TO_FORGIVE {
+            self.failures = 0;
+        }
+        if runs.is_multiple_of(RUNS_PER_UPKEEP) {
+            self.upkeep(shared, index).map_err(|error| error.to_string())?;
+        }
+        Ok(Step::Applied)
+    }
+
+    /// What the index needs now and then.
+    fn upkeep(&mut self, shared: &Shared, index: &Index) -> Result<(), IndexError> {
+        index.fold_once()?;
+        let first_seq = shared.journal.first_seq();
+        if first_seq > self.upkeep_first_seq {
+            index.expire(first_seq)?;
+            self.upkeep_first_seq = first_seq;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Forgets the keys of frames below `cursor`, which the index has.
+    fn release_claims(&self, run: &[Arc<Batch>], cursor: u64) {
+        // Whoever has appended a keyed frame still holds its lock if it has not claimed it yet, so
+        // an empty map, looked at under each lock, has nothing to release.
+        if self.claims.len() == 0 {
+            return;
+        }
+        for frame in run.iter().flat_map(|batch| batch.frames()) {
+            if frame.kind != FrameKind::Usage || frame.seq >= cursor {
+                continue;
+            }
+            if let Ok(record::Peek { key: Some(key), .. }) = record::peek(frame.payload) {
+                self.claims.release(key, frame.seq);
+            }
+        }
+    }
+}
+
+/// Reads batches until there are `usages_max` frames, or no more durable ones.
+pub(crate) fn read_run(
+    reader: &mut Reader,
+    usages_max: usize,
+) -> Result<Vec<Arc<Batch>>, journal::ReadError> {
+    let (mut run, mut frames, mut bytes) = (Vec::new(), 0, 0);
+    while frames < usages_max && bytes < RUN_BYTES_MAX {
+        match reader.next_batch() {
+            Ok(Some(batch)) => {
+                frames += batch.len();
+                bytes += batch.bytes_len();
+                run.push(Arc::new(batch));
+            }
+            Ok(None) => break,
+            // What was read before is good; the error comes again.
+            Err(_) if !run.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(run)
+}
+
+/// Has the index take a run; returns how many usages there were. Frames that it has already are
+/// passed over.
+pub(crate) fn apply_run(index: &Index, run: &[Arc<Batch>]) -> Result<u64, IndexError> {
+    let cursor = index.cursor();
+    let frames = run.iter().flat_map(|batch| batch.frames());
+    let entries: Vec<IndexEntry<'_>> = frames
+        .filter(|frame| frame.seq >= cursor && frame.kind == FrameKind::Usage)
+        .map(|frame| IndexEntry { seq: frame.seq, payload: frame.payload })
+        .collect();
+    if !entries.is_empty() {
+        index.apply(&entries)?;
+    }
+    // Past frames that are no usages.
+    if let Some(end) = run.last().map(|last| last.end_seq()).filter(|end| *end > index.cursor()) {
+        index.advance(end)?;
+    }
+    Ok(entries.len() as u64)
+}

@@ -1,0 +1,60 @@
+//! Makes the index again from the journal, offline and in one go.
+
+use std::sync::Arc;
+
+use journal::disk::RealDisk;
+use journal::{Clock, Journal};
+
+use crate::config::Config;
+use crate::error::{OpenError, RebuildError};
+use crate::indexer::{apply_run, read_run};
+use crate::slot::{open_index, remove_index};
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RebuildProgress {
+    /// The oldest sequence that the journal keeps.
+    pub first_seq: u64,
+    /// Every frame below this is in the new index.
+    pub done_seq: u64,
+    /// One past the last frame.
+    pub end_seq: u64,
+    /// Usages indexed.
+    pub usages: u64,
+}
+
+/// Removes the index of the store in `config.dir` and makes it again from the journal, while no
+/// other process has the store open. `progress` is called after every run; whoever wants a rate
+/// takes the time there.
+pub fn rebuild(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    mut progress: impl FnMut(RebuildProgress),
+) -> Result<RebuildProgress, RebuildError> {
+    let dir = config.journal_dir();
+    let io_error = |source| OpenError::Io { doing: format!("opening {}", dir.display()), source };
+    let disk = Arc::new(RealDisk::open(&dir).map_err(io_error)?);
+    config.validate().map_err(OpenError::Config)?;
+    let opened = Journal::open(disk, clock, config.journal_options());
+    let (journal, _) = opened.map_err(OpenError::Journal)?;
+    remove_index(config).map_err(RebuildError::Remove)?;
+    let end_seq = journal.durable();
+    let index = open_index(config, journal.meta().store_id, end_seq);
+    let index = index.map_err(RebuildError::IndexOpen)?;
+    let first_seq = journal.first_seq();
+    index.advance(first_seq)?;
+    let mut reader = journal.reader(first_seq);
+    let mut now = RebuildProgress { first_seq, done_seq: first_seq, end_seq, usages: 0 };
+    loop {
+        let run = read_run(&mut reader, config.run.usages_max)?;
+        if run.is_empty() {
+            break;
+        }
+        now.usages += apply_run(&index, &run)?;
+        now.done_seq = index.cursor();
+        progress(now);
+    }
+    drop(index);
+    journal.close()?;
+    Ok(now)
+}

@@ -1,0 +1,60 @@
+//! Brings tail and claims back when a store is opened.
+
+use std::sync::Arc;
+
+use journal::{FrameKind, Journal};
+use usage::{content_digest, record};
+
+use crate::claims::{Claim, Claims};
+use crate::config::Config;
+use crate::tail::Tail;
+
+/// Bytes of a usage's frame at the very least: what is further behind than the tail could hold is
+/// not even read.
+const FRAME_BYTES_MIN: usize = 48;
+
+/// The tail from the index's `cursor` to the journal's end, with the keys used in it. If that does
+/// not fit, both are empty: then the index has to catch up, from the journal, with the end as it is
+/// now, and until it has, keys are refused and so none can be claimed that is not known here.
+pub(crate) fn restore(journal: &Journal, config: &Config, cursor: u64) -> (Tail, Claims) {
+    let bytes_max = config.tail_bytes_admitted();
+    let new_tail =
+        |first_seq| Tail::new(first_seq, config.tail_bytes_max, config.tail_bytes_admitted());
+    let claims = Claims::new();
+    let durable = journal.durable();
+    let behind = usize::try_from(durable.saturating_sub(cursor)).unwrap_or(usize::MAX);
+    if cursor < journal.first_seq() || behind > bytes_max / FRAME_BYTES_MIN {
+        return (new_tail(durable), claims);
+    }
+    let tail = new_tail(cursor);
+    let mut reader = journal.reader(cursor);
+    while reader.next_seq() < durable {
+        let batch = match reader.next_batch() {
+            Ok(Some(batch)) if tail.bytes() + batch.bytes_len() <= bytes_max => Arc::new(batch),
+            // Too much; or unreadable, which the indexer will meet again and report.
+            _ => {
+                claims.clear();
+                return (new_tail(durable), claims);
+            }
+        };
+        tail.push(&batch);
+        for frame in batch.frames().filter(|frame| frame.kind == FrameKind::Usage) {
+            restore_claim(&claims, frame.seq, frame.payload);
+        }
+    }
+    tail.meet(cursor);
+    (tail, claims)
+}
+
+fn restore_claim(claims: &Claims, seq: u64, payload: &[u8]) {
+    let keyed = record::peek(payload).is_ok_and(|peek| peek.key.is_some());
+    if !keyed {
+        return;
+    }
+    if let Ok(record) = record::decode(payload)
+        && let Some(key) = record.key
+    {
+        let digest = content_digest(&record.usage);
+        claims.restore(key, Claim { seq, received_ms: record.received_ms, digest });
+    }
+}

@@ -1,0 +1,193 @@
+//! The store itself: a journal, the tail of what its index has not taken yet, and the index.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use journal::disk::{Disk, RealDisk};
+use journal::{Clock, Journal, Recovery, Threads};
+use usage::CheckKey;
+
+use crate::claims::Claims;
+use crate::config::Config;
+use crate::error::OpenError;
+use crate::indexer::{Indexer, Step};
+use crate::slot::{IndexSlot, open_index};
+use crate::status::{IndexState, Status};
+use crate::tail::Tail;
+
+/// An open store. Clones share it. Dropping it writes nothing: only [`Store::close`] does.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) journal: Journal,
+    pub(crate) recovery: Recovery,
+    pub(crate) store_number: u16,
+    pub(crate) secret: CheckKey,
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) claims: Claims,
+    pub(crate) slot: IndexSlot,
+    /// The lowest sequence that the index still needs from the journal.
+    pub(crate) projection: Arc<AtomicU64>,
+    pub(crate) index_usages: AtomicU64,
+    pub(crate) index_runs: AtomicU64,
+    indexer: Mutex<Indexer>,
+    threads: Mutex<Option<(Threads, JoinHandle<()>)>>,
+}
+
+impl Store {
+    /// Opens or creates the store in `config.dir`. When this returns, everything ever acknowledged
+    /// is durable, and if the index is not far behind, reads and keyed usages can be served at
+    /// once. An index that is missing, damaged or far behind is made again in the background. No
+    /// thread is started.
+    pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let dir = config.journal_dir();
+        let io_error =
+            |source| OpenError::Io { doing: format!("opening {}", dir.display()), source };
+        let disk = RealDisk::open(&dir).map_err(io_error)?;
+        Self::open_on(config, Arc::new(disk), clock)
+    }
+
+    /// Opens a store whose journal is kept on `disk`; its index stands in `config.index_dir()`.
+    pub fn open_on(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        config.validate().map_err(OpenError::Config)?;
+        let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
+        let durable = journal.durable();
+        let index = open_index(&config, journal.meta().store_id, durable).and_then(|index| {
+            // A new index has nothing to wait for below the oldest frame.
+            index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
+            Ok(index)
+        });
+        let cursor = index.as_ref().map_or(0, |index| index.cursor());
+        let projection = Arc::new(AtomicU64::new(cursor));
+        journal.register_projection("index", Arc::clone(&projection));
+        let (tail, claims) = crate::restore::restore(&journal, &config, cursor);
+        let tail = Arc::new(tail);
+        let pushed = Arc::clone(&tail);
+        journal.on_commit(Box::new(move |batch| pushed.push(batch)));
+        let meta = journal.meta();
+        let (store_number, secret) = (meta.store_number, CheckKey(meta.check_key));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                journal,
+                recovery,
+                store_number,
+                secret,
+                tail,
+                claims,
+                slot: IndexSlot::new(index),
+                projection,
+                index_usages: AtomicU64::new(0),
+                index_runs: AtomicU64::new(0),
+                indexer: Mutex::default(),
+                threads: Mutex::default(),
+                config,
+            }),
+        })
+    }
+
+    /// Starts the journal's threads and the indexer's, once.
+    pub fn start(&self) -> io::Result<()> {
+        let mut threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if threads.is_some() {
+            return Ok(());
+        }
+        let journal = self.shared.journal.start()?;
+        let shared = Arc::clone(&self.shared);
+        let run = move || {
+            let mut indexer = shared.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+            indexer.run(&shared);
+        };
+        let indexer = std::thread::Builder::new().name("indexer".into()).spawn(run)?;
+        *threads = Some((journal, indexer));
+        Ok(())
+    }
+
+    /// Refuses further usages, makes those that were accepted durable, has the index take what is
+    /// left, and ends the threads. Safe to call twice.
+    pub fn close(&self) -> Result<(), journal::CommitError> {
+        let closed = self.shared.journal.close();
+        self.shared.tail.stop();
+        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((journal, indexer)) = threads {
+            journal.join();
+            if indexer.join().is_err() {
+                tracing::error!(
+                    "the indexer has panicked; the index is caught up at the next start"
+                );
+            }
+        }
+        closed
+    }
+
+    /// Has the index take one run without waiting; what the indexer's thread does all the time,
+    /// for whoever does without threads. Returns whether there may be more to do at once.
+    pub fn index_once(&self) -> bool {
+        let mut indexer = self.shared.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+        match indexer.step(&self.shared, Duration::ZERO) {
+            Step::Applied => true,
+            Step::Idle | Step::Failed | Step::Stopped => false,
+        }
+    }
+
+    /// Takes the index out of use, as if it had failed; the indexer opens it anew.
+    pub fn reopen_index(&self, why: &str) {
+        self.shared.slot.fail(&why);
+    }
+
+    /// The journal underneath.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
+    /// What opening the journal found and did.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.shared.recovery
+    }
+
+    /// How the index does: whether reads and keyed usages are served.
+    #[must_use]
+    pub fn index_state(&self) -> IndexState {
+        // The tail first: the index only moves on meanwhile.
+        let target = self.shared.tail.first_seq();
+        match self.shared.slot.get() {
+            Err(why) => IndexState::Failed { why },
+            Ok(index) if index.cursor() >= target => IndexState::Ready,
+            Ok(index) => IndexState::CatchingUp { cursor: index.cursor(), target },
+        }
+    }
+
+    /// What the store tells about itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &*self.shared;
+        let index = shared.slot.get().ok();
+        let index_cursor = index.as_ref().map_or(0, |index| index.cursor());
+        let durable = shared.journal.durable();
+        Status {
+            durable,
+            index_cursor,
+            index_lag: durable.saturating_sub(index_cursor.max(shared.journal.first_seq())),
+            index_state: self.index_state(),
+            index_usages: shared.index_usages.load(Ordering::Relaxed),
+            index_runs: shared.index_runs.load(Ordering::Relaxed),
+            index_bytes: index.map_or(0, |index| index.disk_bytes()),
+            tail_bytes: shared.tail.bytes(),
+            tail_first_seq: shared.tail.first_seq(),
+            keys_in_memory: shared.claims.len(),
+            journal: shared.journal.status(),
+        }
+    }
+}

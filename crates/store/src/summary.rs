@@ -1,0 +1,178 @@
+//! Counts of usages by hour, day or medication.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use journal::FrameKind;
+use usage::{Instant, record};
+
+use crate::error::ReadError;
+use crate::query::{SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
+use crate::store::Store;
+
+/// Rows of a summary at most; five years of hours are fewer.
+const ROWS_MAX: usize = 50_000;
+
+/// The index counts by quarters of an hour, on which every zone's hours have begun since 1972.
+const QUARTER_SECONDS: i64 = 900;
+
+impl Store {
+    /// Counts usages, each exactly, also where `from` and `to` lie within an hour. Rows come in
+    /// order of their time or their name.
+    pub fn summary(&self, query: &SummaryQuery) -> Result<Vec<SummaryRow>, ReadError> {
+        let shared = &*self.shared;
+        // The order matters: see the argument at the head of `crate::read`.
+        let durable = shared.journal.durable();
+        let view = shared.tail.view();
+        let snapshot = shared.slot.snapshot(view.first_seq)?;
+        let mut counts = Counts::new(query);
+        snapshot
+            .counts(query.from, query.to, &mut |instant, medication, count| {
+                counts.add(instant, medication, count)
+            })
+            .map_err(|error| shared.index_failed(&error))?;
+        // The counts may be ahead of the rest of the index; each usage is counted once.
+        let counted = snapshot.counts_cursor().map_err(|error| shared.index_failed(&error))?;
+        for (_, frame) in view.frames(counted, durable) {
+            if frame.kind != FrameKind::Usage || counts.too_many() {
+                continue;
+            }
+            let peek = record::peek(frame.payload);
+            let peek = peek.map_err(|error| shared.damaged(frame.seq, &error))?;
+            let within = query.from.is_none_or(|from| peek.instant >= from)
+                && query.to.is_none_or(|to| peek.instant < to);
+            if within {
+                counts.add(peek.instant, peek.medication, 1);
+            }
+        }
+        counts.rows()
+    }
+}
+
+/// The sums as they grow.
+struct Counts<'a> {
+    by: SummaryBy,
+    zone: &'a TimeZone,
+    buckets: BTreeMap<(Instant, i32), u64>,
+    medications: BTreeMap<Vec<u8>, u64>,
+    /// The bucket of the quarter that was added last: neighbours often share one.
+    last: Option<(i64, (Instant, i32))>,
+}
+
+impl<'a> Counts<'a> {
+    fn new(query: &'a SummaryQuery) -> Self {
+        Self {
+            by: query.by,
+            zone: &query.tz,
+            buckets: BTreeMap::new(),
+            medications: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    fn too_many(&self) -> bool {
+        self.buckets.len() + self.medications.len() > ROWS_MAX
+    }
+
+    /// Adds `count` usages of the quarter of an hour that holds `instant`; returns whether there
+    /// is room for more rows.
+    fn add(&mut self, instant: Instant, medication: &[u8], count: u64) -> bool {
+        if self.by == SummaryBy::Medication {
+            match self.medications.get_mut(medication) {
+                Some(sum) => *sum += count,
+                None => {
+                    self.medications.insert(medication.to_vec(), count);
+                }
+            }
+            return !self.too_many();
+        }
+        let quarter = instant.seconds().div_euclid(QUARTER_SECONDS);
+        let bucket = match self.last {
+            Some((last, bucket)) if last == quarter => bucket,
+            _ => bucket(self.by, self.zone, quarter * QUARTER_SECONDS),
+        };
+        self.last = Some((quarter, bucket));
+        *self.buckets.entry(bucket).or_default() += count;
+        !self.too_many()
+    }
+
+    fn rows(self) -> Result<Vec<SummaryRow>, ReadError> {
+        if self.too_many() {
+            return Err(ReadError::TooManyRows { rows_max: ROWS_MAX });
+        }
+        let buckets = self.buckets.into_iter().map(|((start, offset_seconds), count)| SummaryRow {
+            group: SummaryGroup::Bucket { start, offset_seconds },
+            count,
+        });
+        let medications = self.medications.into_iter().map(|(name, count)| {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            SummaryRow { group: SummaryGroup::Medication(name), count }
+        });
+        Ok(buckets.chain(medications).collect())
+    }
+}
+
+/// The beginning of the local hour or day that holds the second `seconds`, and the offset there.
+///
+/// An hour that a change of the clocks repeats is two buckets, told apart by their offsets; a day
+/// has 23 or 25 hours then.
+fn bucket(by: SummaryBy, zone: &TimeZone, seconds: i64) -> (Instant, i32) {
+    let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    let offset_seconds = zone.to_offset(at).seconds();
+    let start = match by {
+        SummaryBy::Day => {
+            let day = at.to_zoned_datetime(zone.clone()).start_of_day();
+            let start = day.map_or(seconds, |start| start.timestamp().as_second());
+            let offset = zone.to_offset(Timestamp::from_second(start).unwrap_or(at));
+            return (instant(start), offset.seconds());
+        }
+        SummaryBy::Hour | SummaryBy::Medication => {
+            let local = seconds + i64::from(offset_seconds);
+            local.div_euclid(3600) * 3600 - i64::from(offset_seconds)
+        }
+    };
+    (instant(start), offset_seconds)
+}
+
+/// The instant `seconds` after 1970; a zone's day or hour may begin a little before the first one.
+fn instant(seconds: i64) -> Instant {
+    Instant::from_parts(seconds, 0).unwrap_or(Instant::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(by: SummaryBy, zone: &str, at: &str, expected: &str) {
+        let zone = TimeZone::get(zone).expect("a zone's name");
+        let at: Timestamp = at.parse().expect("a time");
+        let quarter = at.as_second().div_euclid(QUARTER_SECONDS) * QUARTER_SECONDS;
+        let (start, offset_seconds) = bucket(by, &zone, quarter);
+        let found = format!("{start} {}", usage::offset_text(offset_seconds));
+        assert_eq!(found, expected, "{by:?} of {at}");
+    }
+
+    #[test]
+    fn buckets_begin_where_the_zone_says() {
+        use SummaryBy::{Day, Hour};
+        check(Hour, "UTC", "2016-11-01T14:11:51Z", "2016-11-01T14:00:00Z +00:00");
+        check(Day, "UTC", "2016-11-01T14:11:51Z", "2016-11-01T00:00:00Z +00:00");
+        check(Hour, "Asia/Kathmandu", "2016-11-01T14:11:51Z", "2016-11-01T13:15:00Z +05:45");
+        check(Hour, "Asia/Kathmandu", "2016-11-01T14:15:00Z", "2016-11-01T14:15:00Z +05:45");
+        check(Day, "America/Chicago", "2016-11-01T04:59:59Z", "2016-10-31T05:00:00Z -05:00");
+        check(Day, "America/Chicago", "2016-11-01T05:00:00Z", "2016-11-01T05:00:00Z -05:00");
+        check(Hour, "UTC", "1969-12-31T23:59:59Z", "1969-12-31T23:00:00Z +00:00");
+    }
+
+    #[test]
+    fn a_change_of_the_clocks_repeats_an_hour_and_lengthens_a_day() {
+        use SummaryBy::{Day, Hour};
+        let zone = "America/Chicago";
+        check(Hour, zone, "2016-11-06T06:30:00Z", "2016-11-06T06:00:00Z -05:00");
+        check(Hour, zone, "2016-11-06T07:30:00Z", "2016-11-06T07:00:00Z -06:00");
+        check(Day, zone, "2016-11-06T06:30:00Z", "2016-11-06T05:00:00Z -05:00");
+        check(Day, zone, "2016-11-07T05:59:59Z", "2016-11-06T05:00:00Z -05:00");
+        check(Day, zone, "2016-11-07T06:00:00Z", "2016-11-07T06:00:00Z -06:00");
+    }
+}

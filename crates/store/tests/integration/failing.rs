@@ -1,0 +1,114 @@
+//! What is refused, and what is still accepted, while something is full or broken.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use store::{AppendRefused, IndexState, ReadError, Store};
+
+use crate::harness::*;
+use crate::model::Model;
+
+#[test]
+fn a_full_tail_refuses_until_the_index_has_taken_some() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut config = config(dir.path());
+    config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
+    let store = open(config.clone());
+    store.index_once();
+    let mut model = Model::default();
+    let mut refused = 0;
+    for n in 0..2000 {
+        match post(&store, &nth(n)) {
+            Ok(accepted) => {
+                model.usages.insert(accepted.seq, nth(n));
+            }
+            Err(why) => {
+                assert_eq!(why, AppendRefused::TailFull);
+                refused += 1;
+            }
+        }
+        store.journal().commit_once().expect("commits");
+        assert!(store.status().tail_bytes <= config.tail_bytes_max, "bounded");
+    }
+    assert!(refused > 0, "the tail was filled");
+    assert_eq!(post_batch(&store, &[nth(1), nth(2)]), [Err(AppendRefused::TailFull); 2]);
+    while store.index_once() {}
+    let accepted = post(&store, &nth(1)).expect("room again");
+    model.usages.insert(accepted.seq, nth(1));
+    store.journal().commit_once().expect("commits");
+    model.compare(&store);
+}
+
+/// Makes the index's folder unusable: a file stands in its place.
+fn break_index(store: &Store, dir: &std::path::Path) {
+    store.close().expect("closes");
+    std::fs::remove_dir_all(dir).expect("removed");
+    std::fs::write(dir, "in the way").expect("written");
+}
+
+#[test]
+fn without_an_index_usages_without_keys_are_accepted_and_all_comes_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut config = config(dir.path());
+    let store = start(config.clone());
+    let mut model = Model::default();
+    let post_one = |store: &Store, sent: Sent, model: &mut Model| {
+        let accepted = post_durably(store, &sent);
+        model.usages.insert(accepted.seq, sent);
+        accepted
+    };
+    let first = post_one(&store, nth(1).keyed("a"), &mut model);
+    break_index(&store, &config.index_dir());
+
+    // So small a tail has to drop its oldest while nobody takes them.
+    config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
+    let store = start(config.clone());
+    assert!(matches!(store.index_state(), IndexState::Failed { .. }));
+    for n in 0..1500 {
+        post_one(&store, nth(n), &mut model);
+        assert!(store.status().tail_bytes <= config.tail_bytes_max, "bounded");
+    }
+    assert!(store.status().tail_first_seq > first.seq + 1, "the oldest were dropped");
+    assert_eq!(post(&store, &nth(1).keyed("a")), Err(AppendRefused::IndexUnavailable));
+    assert_eq!(post(&store, &nth(1).keyed("b")), Err(AppendRefused::IndexUnavailable));
+    let mixed = post_batch(&store, &[nth(5), nth(1).keyed("a")]);
+    let accepted = mixed[0].expect("keyless");
+    model.usages.insert(accepted.seq, nth(5));
+    assert_eq!(mixed[1], Err(AppendRefused::IndexUnavailable));
+    let history = store.history(&history_of("patient-1"));
+    assert!(matches!(history, Err(ReadError::IndexUnavailable)), "{history:?}");
+    let receipt = store.receipt(&first.id);
+    assert!(matches!(receipt, Err(ReadError::IndexUnavailable)), "{receipt:?}");
+
+    std::fs::remove_file(config.index_dir()).expect("removed");
+    wait_indexed(&store);
+    model.compare(&store);
+    assert!(post(&store, &nth(1).keyed("a")).expect("known again").replayed);
+    store.close().expect("closes");
+}
+
+#[test]
+fn an_index_that_loses_its_place_while_running_is_never_asked_about_keys() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(StillClock::default());
+    clock.wall_ms.store(START_MS, Ordering::Relaxed);
+    let config = config(dir.path());
+    let store = Store::open(config.clone(), clock).expect("opens");
+    post(&store, &nth(1).keyed("a")).expect("new");
+    store.journal().commit_once().expect("commits");
+    while store.index_once() {}
+    assert_eq!(store.status().keys_in_memory, 0, "only the index knows the key");
+    // A file stands in the folder's place, so that it fails again and again, then nothing does.
+    store.reopen_index("a test");
+    std::fs::remove_dir_all(config.index_dir()).expect("removed");
+    for _ in 0..5 {
+        store.index_once();
+        let keyed = post(&store, &nth(1).keyed("a"));
+        let known = keyed.is_ok_and(|accepted| accepted.replayed);
+        assert!(known || keyed == Err(AppendRefused::IndexUnavailable), "{keyed:?}");
+    }
+    while store.index_state() != IndexState::Ready {
+        store.index_once();
+    }
+    assert!(post(&store, &nth(1).keyed("a")).expect("known again").replayed);
+}

@@ -1,0 +1,11 @@
+//! The store as its users see it: what is acknowledged is read, once, whatever happens between.
+
+mod failing;
+mod harness;
+mod keys;
+mod killed;
+mod model;
+mod reading;
+mod restart;
+
+mod waiting;

@@ -1,0 +1,184 @@
+//! A store that is closed, lost its index, or is rebuilt, gives the same answers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use store::{Config, IndexState, Store, SystemClock, rebuild};
+
+use crate::harness::*;
+use crate::model::{Answers, answers};
+
+const USAGES: u64 = 2_000;
+
+/// A closed store of some usages, a third of them keyed, and all its answers.
+fn filled(dir: &Path) -> (Config, Answers) {
+    let config = config(dir);
+    let store = start(config.clone());
+    for n in 0..USAGES {
+        let sent = if n % 3 == 0 { nth(n).keyed(&n.to_string()) } else { nth(n) };
+        while post(&store, &sent).is_err() {
+            std::thread::yield_now();
+        }
+    }
+    store.journal().wait_durable(store.journal().durable().max(USAGES), DEADLINE).expect("works");
+    wait_indexed(&store);
+    let answers = answers(&store);
+    assert_eq!(answers.receipts.len() as u64, USAGES);
+    store.close().expect("closes");
+    (config, answers)
+}
+
+fn check_answers(store: &Store, expected: &Answers) {
+    assert_eq!(answers(store), *expected);
+    for n in (0..USAGES).step_by(3) {
+        assert!(post(store, &nth(n).keyed(&n.to_string())).expect("answered").replayed, "{n}");
+    }
+}
+
+#[test]
+fn a_restart_changes_no_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, expected) = filled(dir.path());
+    for _ in 0..2 {
+        let store = start(config.clone());
+        assert_eq!(store.index_state(), IndexState::Ready, "at once");
+        check_answers(&store, &expected);
+        store.close().expect("closes");
+    }
+}
+
+#[test]
+fn without_its_index_folder_a_store_gives_the_same_answers() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut config, expected) = filled(dir.path());
+    // Once all of it fits into the tail, which serves at once; once it does not.
+    for tail_bytes_max in [4 << 20, 64 << 10] {
+        config.tail_bytes_max = tail_bytes_max;
+        std::fs::remove_dir_all(config.index_dir()).expect("removed");
+        let store = open(config.clone());
+        if tail_bytes_max == 4 << 20 {
+            check_answers(&store, &expected);
+        } else {
+            let keyed = post(&store, &nth(0).keyed("0"));
+            assert_eq!(keyed, Err(store::AppendRefused::IndexUnavailable));
+            let history = store.history(&history_of("patient-1"));
+            assert!(matches!(history, Err(store::ReadError::IndexUnavailable)), "{history:?}");
+            assert!(matches!(store.index_state(), IndexState::CatchingUp { .. }));
+        }
+        store.start().expect("starts");
+        wait_indexed(&store);
+        check_answers(&store, &expected);
+        store.close().expect("closes");
+    }
+}
+
+#[test]
+fn an_index_of_another_store_is_not_believed() {
+    let (dir, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    let (config, expected) = filled(dir.path());
+    let other_config = crate::harness::config(other.path());
+    let store = start(other_config.clone());
+    post_durably(&store, &nth(1));
+    wait_indexed(&store);
+    store.close().expect("closes");
+    std::fs::remove_dir_all(config.index_dir()).expect("removed");
+    std::fs::rename(other_config.index_dir(), config.index_dir()).expect("moved");
+    let store = start(config);
+    wait_indexed(&store);
+    check_answers(&store, &expected);
+    store.close().expect("closes");
+}
+
+#[test]
+fn an_index_ahead_of_its_journal_is_made_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, expected) = filled(dir.path());
+    // A copy of the journal is kept, more is stored, and the copy put back.
+    let kept = dir.path().join("kept");
+    copy_dir(&config.journal_dir(), &kept);
+    let store = start(config.clone());
+    for n in 0..500 {
+        post_durably(&store, &nth(n));
+    }
+    wait_indexed(&store);
+    store.close().expect("closes");
+    std::fs::remove_dir_all(config.journal_dir()).expect("removed");
+    std::fs::rename(&kept, config.journal_dir()).expect("moved");
+    let store = start(config);
+    wait_indexed(&store);
+    check_answers(&store, &expected);
+    store.close().expect("closes");
+}
+
+#[test]
+fn rebuild_makes_the_index_again_and_says_how_far_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, expected) = filled(dir.path());
+    let mut seen = Vec::new();
+    let clock = Arc::new(SystemClock::new());
+    let done = rebuild(&config, clock, |progress| seen.push(progress)).expect("rebuilt");
+    assert_eq!((done.usages, done.done_seq), (USAGES, done.end_seq));
+    assert_eq!(seen.last(), Some(&done));
+    assert!(seen.len() > 3 && seen.is_sorted_by_key(|progress| progress.done_seq));
+    let store = open(config);
+    assert!(store.status().index_lag <= 2, "only what the close and the open have added");
+    check_answers(&store, &expected);
+}
+
+#[test]
+fn an_index_with_lost_or_damaged_files_is_made_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, expected) = filled(dir.path());
+    let whole = dir.path().join("whole");
+    copy_dir(&config.index_dir(), &whole);
+    let files = files_below(&whole);
+    assert!(!files.is_empty());
+    for (nth, file) in files.iter().enumerate() {
+        std::fs::remove_dir_all(config.index_dir()).expect("removed");
+        copy_dir(&whole, &config.index_dir());
+        let file = config.index_dir().join(file.strip_prefix(&whole).expect("below it"));
+        if nth % 2 == 0 {
+            std::fs::remove_file(&file).expect("removed");
+        } else {
+            let bytes = std::fs::read(&file).expect("read");
+            std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
+        }
+        let store = start(config.clone());
+        wait_until("answers are there again", || {
+            store.index_state() == IndexState::Ready
+                && store.history(&history_of("patient-1")).is_ok()
+        });
+        assert_eq!(answers(&store).histories, expected.histories, "without {}", file.display());
+        store.close().expect("closes");
+    }
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("created");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("listed") {
+            let entry = entry.expect("listed");
+            if entry.file_type().expect("known").is_dir() {
+                dirs.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    files
+}
