@@ -31,6 +31,7 @@ mod prepare;
 mod random;
 mod reader;
 mod recover;
+mod salvage;
 mod shared;
 mod status;
 mod subscribe;

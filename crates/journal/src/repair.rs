@@ -1,1 +1,305 @@
-//! Being written beside this crate's core.
+//! Repair: makes a damaged journal open again, explicitly and at a price that it says first.
+//!
+//! A damaged segment is rewritten as a compressed one that holds every frame that can still be
+//! read under its own sequence, and an empty frame of kind padding at each sequence that is lost.
+//! So nothing is renumbered, every continuity check holds as it stands, and a later check counts
+//! the lost range as known. A copy of the damaged segment, with the bytes that are cut off where
+//! they stood, goes into a `.cut` file beside, synced before the segment is touched.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use crate::check::{Chain, CheckError, Damage, Found, Link, State, take_lock};
+use crate::compress::{CompressError, PackedWriter, replace_segment};
+use crate::disk::Disk;
+use crate::error::{OpenError, opening};
+use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
+use crate::meta::StoreMeta;
+use crate::scan::read_whole;
+
+/// More lost sequences than this in one place are not believed: a segment cannot have held them.
+pub const LOST_FRAMES_MAX: u64 = 1 << 32;
+const COMPRESS_LEVEL: i32 = 3;
+
+/// What a repair would do, or has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairPlan {
+    /// Segments to be touched, oldest first. Empty when nothing is wrong.
+    pub steps: Vec<RepairStep>,
+}
+
+/// What a repair does to one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairStep {
+    /// The segment's number.
+    pub segment: u64,
+    /// The sequence that it begins with, then as before.
+    pub first_seq: u64,
+    /// Rewritten with what can be read, or set aside whole.
+    pub action: RepairAction,
+    /// What is wrong with it.
+    pub damages: Vec<Damage>,
+    /// The sequences that stay lost.
+    pub lost: Vec<Range<u64>>,
+    /// How many frames are kept.
+    pub frames_kept: u64,
+    /// The file that keeps the segment as it was; `None` when its file is missing.
+    pub cut_file: Option<String>,
+}
+
+/// How a segment is mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairAction {
+    /// Rewritten under its own name.
+    Rewrite,
+    /// Moved into the cut file whole, because nothing of it can be read and nobody knows what it
+    /// held.
+    SetAside,
+    /// Spares behind a lost segment are removed.
+    RemoveSpares,
+}
+
+/// Why a repair was not done, or not to its end. What was done is whole.
+#[derive(Debug, Error)]
+pub enum RepairError {
+    /// The journal cannot be read at all.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The journal is not as it was when the plan was made.
+    #[error("the journal has changed since the plan was made; nothing was done")]
+    Changed,
+    /// A range of lost sequences is too long to be true.
+    #[error("segment {segment}: {frames} lost sequences are more than a segment can hold")]
+    Impossible {
+        /// The segment's number.
+        segment: u64,
+        /// How many would be lost.
+        frames: u64,
+    },
+    /// A rewritten segment could not be written or did not read back.
+    #[error("segment {segment}: {source}")]
+    Rewrite {
+        /// The segment's number.
+        segment: u64,
+        /// What went wrong.
+        source: CompressError,
+    },
+}
+
+impl From<OpenError> for RepairError {
+    fn from(error: OpenError) -> Self {
+        Self::Check(CheckError::Store(error))
+    }
+}
+
+/// Says what a repair would do. Changes nothing.
+pub fn plan(disk: &dyn Disk) -> Result<RepairPlan, RepairError> {
+    let _lock = take_lock(disk)?;
+    plan_locked(disk, &Chain::survey(disk)?)
+}
+
+/// Does what `plan` says, if the journal still is as it was then.
+pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
+    let _lock = take_lock(disk)?;
+    let chain = Chain::survey(disk)?;
+    if plan_locked(disk, &chain)? != *plan {
+        return Err(RepairError::Changed);
+    }
+    for step in &plan.steps {
+        if let Some(cut_file) = &step.cut_file {
+            keep_cut(disk, step, cut_file)?;
+        }
+        match step.action {
+            RepairAction::Rewrite => rewrite(disk, &chain, step)?,
+            RepairAction::SetAside => remove(disk, step.segment)?,
+            RepairAction::RemoveSpares => {
+                chain.spares.iter().try_for_each(|&spare| remove(disk, spare))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError> {
+    let names = disk.list().map_err(opening("listing the journal's directory"))?;
+    let mut plan = RepairPlan::default();
+    let mut seq = chain.first_seq();
+    for (index, link) in chain.links.iter().enumerate() {
+        let mut lost = Vec::new();
+        let walked = chain.walk(disk, index, seq, &mut |found| {
+            if let Found::Lost(range) = found {
+                lost.push(range);
+            }
+            Ok::<(), RepairError>(())
+        })?;
+        let segment = walked.segment;
+        let frames_lost: u64 = lost.iter().map(|range| range.end - range.start).sum();
+        if frames_lost > LOST_FRAMES_MAX {
+            return Err(RepairError::Impossible { segment: link.number, frames: frames_lost });
+        }
+        let (first_seq, frames) = (seq, segment.end_seq - seq);
+        seq = segment.end_seq;
+        if walked.damages.is_empty() {
+            continue;
+        }
+        let there = !matches!(link.state, State::Missing);
+        // Of an oldest segment that cannot be read nobody knows what it held: it goes, as if it
+        // had expired.
+        plan.steps.push(RepairStep {
+            segment: link.number,
+            first_seq,
+            action: if frames == 0 { RepairAction::SetAside } else { RepairAction::Rewrite },
+            damages: walked.damages,
+            lost,
+            frames_kept: frames - frames_lost,
+            cut_file: there.then(|| cut_name(&names, link.number)),
+        });
+    }
+    for damage in chain.hopeless(seq) {
+        let there = chain.unreadable.contains(&damage.segment);
+        let action = if there { RepairAction::SetAside } else { RepairAction::RemoveSpares };
+        plan.steps.push(RepairStep {
+            segment: damage.segment,
+            first_seq: seq,
+            action,
+            cut_file: there.then(|| cut_name(&names, damage.segment)),
+            damages: vec![damage],
+            lost: Vec::new(),
+            frames_kept: 0,
+        });
+    }
+    Ok(plan)
+}
+
+/// `….seg.cut`, or `….seg.2.cut` when an earlier repair has left one.
+fn cut_name(names: &[String], number: u64) -> String {
+    let name = segment_file_name(number);
+    let numbered = |count: u32| match count {
+        1 => format!("{name}.cut"),
+        _ => format!("{name}.{count}.cut"),
+    };
+    let free = (1u32..).map(numbered).find(|candidate| !names.contains(candidate));
+    free.expect("there are fewer files than numbers")
+}
+
+/// Copies the damaged segment as it stands, durably: what was cut off and where it stood.
+fn keep_cut(disk: &dyn Disk, step: &RepairStep, cut_file: &str) -> Result<(), OpenError> {
+    let doing = || format!("keeping the bytes of segment {} in {cut_file}", step.segment);
+    let bytes = disk
+        .open(&segment_file_name(step.segment))
+        .and_then(|file| read_whole(&*file))
+        .map_err(opening(doing()))?;
+    let tmp = format!("{cut_file}.tmp");
+    let written = || {
+        crate::prepare::remove_if_there(disk, &tmp)?;
+        let file = disk.create(&tmp)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_all()?;
+        disk.rename(&tmp, cut_file)?;
+        disk.sync_dir()
+    };
+    written().map_err(opening(doing()))
+}
+
+fn remove(disk: &dyn Disk, number: u64) -> Result<(), RepairError> {
+    let name = segment_file_name(number);
+    let removed = disk.remove(&name).and_then(|()| disk.sync_dir());
+    Ok(removed.map_err(opening(format!("removing {name}")))?)
+}
+
+fn rewrite(disk: &dyn Disk, chain: &Chain, step: &RepairStep) -> Result<(), RepairError> {
+    let segment = step.segment;
+    let failed = |source| RepairError::Rewrite { segment, source };
+    let index = chain.links.iter().position(|link| link.number == segment);
+    let index = index.ok_or(RepairError::Changed)?;
+    let seq = step.first_seq;
+    let header = header_for(disk, chain, index, seq)?;
+    replace_segment(disk, &header, COMPRESS_LEVEL, |writer| {
+        let mut committed_ms = header.created_ms;
+        let walked = chain.walk(disk, index, seq, &mut |found| -> Result<(), Stopped> {
+            match found {
+                Found::Frames(batch) => {
+                    committed_ms = batch.committed_ms();
+                    for frame in batch.frames() {
+                        writer.push(frame, committed_ms).map_err(CompressError::Io)?;
+                    }
+                }
+                Found::Lost(range) => pad(writer, range, committed_ms)?,
+            }
+            Ok(())
+        });
+        walked.map(|_| ()).map_err(|stopped| stopped.0)
+    })
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// What ends the rewriting of a segment.
+struct Stopped(CompressError);
+
+impl From<CompressError> for Stopped {
+    fn from(error: CompressError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<OpenError> for Stopped {
+    fn from(error: OpenError) -> Self {
+        Self(CompressError::Io(std::io::Error::other(error)))
+    }
+}
+
+fn pad(
+    writer: &mut PackedWriter,
+    lost: Range<u64>,
+    committed_ms: u64,
+) -> Result<(), CompressError> {
+    for seq in lost {
+        let kind = FrameKind::Padding;
+        let frame = FrameView { seq, kind, stream: 0, key_id: 0, payload: &[] };
+        writer.push(frame, committed_ms)?;
+    }
+    Ok(())
+}
+
+/// The header of the rewritten segment: its own, or one that fits between its neighbours.
+fn header_for(
+    disk: &dyn Disk,
+    chain: &Chain,
+    index: usize,
+    first_seq: u64,
+) -> Result<SegmentHeader, RepairError> {
+    let whole = |link: &Link| match &link.state {
+        State::Whole(header) => Some(header.clone()),
+        _ => None,
+    };
+    let link = &chain.links[index];
+    if let Some(header) = whole(link) {
+        return Ok(header);
+    }
+    let earlier = chain.links[..index].iter().rev().find_map(whole);
+    let later = chain.links[index + 1..].iter().find_map(whole);
+    let neighbour = earlier.clone().or(later);
+    let previous = index.checked_sub(1).map_or(0, |before| chain.links[before].number);
+    let epoch = match &link.state {
+        State::Guessed(header) => header.epoch,
+        _ => neighbour.as_ref().map_or(1, |header| header.epoch),
+    };
+    // Epochs never fall along the chain.
+    let epoch = epoch.max(earlier.map_or(1, |header| header.epoch));
+    let meta = StoreMeta::load(disk)?;
+    Ok(SegmentHeader {
+        kind: crate::format::SegmentKind::Compressed,
+        store_id: meta.store_id,
+        store_number: meta.store_number,
+        number: link.number,
+        previous,
+        source: previous,
+        epoch,
+        salt: neighbour.as_ref().map_or(0, |header| header.salt),
+        first_seq,
+        created_ms: neighbour.as_ref().map_or(meta.created_ms, |header| header.created_ms),
+        segment_bytes: neighbour.map_or(1 << 20, |header| header.segment_bytes),
+    })
+}

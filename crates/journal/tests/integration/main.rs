@@ -6,6 +6,7 @@ mod helpers;
 mod housekeeping;
 mod memory;
 mod recovery;
+mod repair;
 mod roundtrip;
 mod running;
 mod simulation;

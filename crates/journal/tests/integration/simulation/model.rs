@@ -156,6 +156,12 @@ impl Model {
         Ok(())
     }
 
+    /// How many usages are settled and not expired.
+    pub(super) fn usages(&self) -> usize {
+        let usage = |(known, _): &&(Known, u64)| matches!(known, Known::Usage(_));
+        self.settled.range(self.first_seq..).map(|(_, known)| known).filter(usage).count()
+    }
+
     /// The keys that are in use, each of which must be stored at most once.
     pub(super) fn keys(&self) -> Result<BTreeSet<u8>, String> {
         let mut keys = BTreeSet::new();

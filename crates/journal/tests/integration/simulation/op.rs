@@ -35,7 +35,7 @@ pub(super) enum Op {
     ConfirmClock,
     /// Closes in order and opens again.
     Close,
-    /// Checks the closed store, then opens it again.
+    /// Ends the process or the machine, checks what is left, and opens again.
     Check,
 }
 
@@ -58,7 +58,9 @@ impl Op {
             87..88 => Self::LeaveFree(rng.below(80 << 10)),
             88..90 => Self::FreeSpace,
             90..93 => Self::Wait(rng.below(30 * HOUR_MS)),
-            93..94 => Self::Jump(rng.below(80 * HOUR_MS).cast_signed() - 10 * 3_600_000),
+            93..94 => {
+                Self::Jump(rng.below(80 * HOUR_MS).cast_signed() - 10 * HOUR_MS.cast_signed())
+            }
             94..95 => Self::ConfirmClock,
             95..98 => Self::Close,
             _ => Self::Check,

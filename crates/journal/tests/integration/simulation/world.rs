@@ -101,8 +101,8 @@ pub(super) struct World {
     faulty: bool,
     /// Whether the file system was made small since the last open.
     cramped: bool,
-    /// Whether the wall clock has run ahead of the monotonic one, unconfirmed.
-    ahead: bool,
+    /// Wall and monotonic time when the wall clock was last as it should be.
+    clock_base: (u64, u64),
     next_payload: u64,
     tally: Tally,
 }
@@ -140,7 +140,7 @@ impl World {
             claims: BTreeSet::new(),
             faulty: false,
             cramped: false,
-            ahead: false,
+            clock_base: (0, 0),
             next_payload: 0,
             tally: Tally::default(),
         }
@@ -211,12 +211,11 @@ impl World {
             }
             Op::Jump(ms) => {
                 self.clock.wall_ms.fetch_add(ms.cast_unsigned(), Ordering::SeqCst);
-                self.ahead |= ms > HOUR_MS.cast_signed();
                 Ok(())
             }
             Op::ConfirmClock => {
                 self.journal().confirm_clock();
-                self.ahead = false;
+                self.clock_base = (self.wall_ms(), self.elapsed_ms());
                 Ok(())
             }
             Op::Close => self.close(trace),
@@ -230,6 +229,21 @@ impl World {
 
     fn wall_ms(&self) -> u64 {
         self.clock.wall_ms.load(Ordering::SeqCst)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.clock.elapsed_ms.load(Ordering::SeqCst)
+    }
+
+    /// Whether the wall clock has run ahead of the monotonic one, unconfirmed.
+    fn is_ahead(&mut self) -> bool {
+        let (wall_ms, elapsed_ms) = self.clock_base;
+        let expected_ms = wall_ms + self.elapsed_ms() - elapsed_ms;
+        let ahead = self.wall_ms() > expected_ms + HOUR_MS;
+        if !ahead {
+            self.clock_base = (self.wall_ms(), self.elapsed_ms());
+        }
+        ahead
     }
 
     /// Fails unless a planned fault may have been the cause.
@@ -321,7 +335,8 @@ impl World {
     fn see_expiry(&mut self) -> Result<(), String> {
         let keep = self.options.retain.map(|retain| retain.max(self.options.key_window));
         let keep_ms = keep.map(|keep| u64::try_from(keep.as_millis()).expect("days"));
-        let limit_ms = keep_ms.filter(|_| !self.ahead).map(|ms| self.wall_ms().saturating_sub(ms));
+        let ahead = self.is_ahead();
+        let limit_ms = keep_ms.filter(|_| !ahead).map(|ms| self.wall_ms().saturating_sub(ms));
         let cursor = self.consumed.load(Ordering::SeqCst);
         let first_seq = self.journal().first_seq();
         self.model.expire(first_seq, limit_ms, cursor)
@@ -401,8 +416,24 @@ impl World {
         self.crash(crash, trace)
     }
 
+    /// Kills the process and checks what it has left: no crash of any kind is damage.
     fn check(&mut self, trace: &mut Vec<String>) -> Result<(), String> {
-        self.close(trace)
+        (self.journal, self.reader) = (None, None);
+        let crash = self.any_crash();
+        self.disk.crash(crash);
+        let report = journal::check::check(&self.disk, &mut |_, _| {})
+            .map_err(|error| format!("checking after {crash:?}: {error}"))?;
+        if !report.is_sound() {
+            return Err(format!("after {crash:?} a check finds {:?}", report.damages));
+        }
+        if report.end_seq() < self.model.end_seq() {
+            return Err(format!("LOST: a check counts to {}", report.end_seq()));
+        }
+        let usages = self.model.usages() as u64;
+        if report.usages() < usages {
+            return Err(format!("LOST: a check finds {} usages, not {usages}", report.usages()));
+        }
+        self.open(trace)
     }
 
     /// Opens, perhaps with faults on the way, and holds what is found against the model.
@@ -479,8 +510,8 @@ impl World {
         }
         self.tally.survived_unacknowledged += self.model.end_seq() - before;
         self.claims = self.model.keys()?;
-        let newest_ms = self.model.newest_ms();
-        self.ahead = newest_ms.is_some_and(|ms| self.wall_ms() > ms + DAY_MS);
+        let suspect_ms = self.model.newest_ms().filter(|ms| self.wall_ms() > ms + DAY_MS);
+        self.clock_base = (suspect_ms.unwrap_or_else(|| self.wall_ms()), self.elapsed_ms());
         journal.register_projection("consumer", self.consumed.clone());
         self.reader = Some(journal.reader(consumed));
         self.journal = Some(journal);
