@@ -69,7 +69,8 @@ pub enum UnknownFields {
 }
 
 /// Decodes the JSON object of one usage. Borrows from `body` every string that needs no
-/// unescaping, and then allocates nothing. `null` for an optional field is the same as its
+/// unescaping, and then allocates nothing but the text of a timestamp sent as a number and the
+/// parser's stack for nested values. `null` for an optional field is the same as its
 /// absence.
 pub fn decode(body: &[u8], unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
     // Once for the whole body costs less than once for every string in it.

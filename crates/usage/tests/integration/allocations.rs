@@ -47,8 +47,17 @@ fn bodies_without_escapes_allocate_nothing() {
     check(r#"{"patientId":"1","timestamp":"2016-11-01T14:11:51.123Z","medication":"é 😀"}"#, 0);
     check(
         r#"{"patientId":"1","timestamp":"Tue, 01 Nov 2016 14:11:51 GMT","medication":"m",
-        "eventId":"e","attributes":{"a":[1,"x"]}}"#,
+        "eventId":"e","attributes":{"a":1,"b":"x"}}"#,
         0,
+    );
+}
+
+/// The parser keeps its place in nested values in a stack of its own.
+#[test]
+fn nested_attributes_allocate_once() {
+    check(
+        r#"{"patientId":"1","timestamp":0,"medication":"m","attributes":{"a":[1,{"b":[]}]}}"#,
+        2, // The other is the text of a timestamp sent as a number.
     );
 }
 
