@@ -24,9 +24,12 @@ fn main() {
     let mut seq = 1;
     while seq <= usages {
         let before = thread_cpu();
-        let run: Vec<_> = (seq..(seq + RUN_USAGES).min(usages + 1)).map(|seq| (seq, payload(seq, keyed))).collect();
+        let run: Vec<_> = (seq..(seq + RUN_USAGES).min(usages + 1))
+            .map(|seq| (seq, payload(seq, keyed)))
+            .collect();
         synthesis += thread_cpu() - before;
-        let entries: Vec<_> = run.iter().map(|(seq, payload)| IndexEntry { seq: *seq, payload }).collect();
+        let entries: Vec<_> =
+            run.iter().map(|(seq, payload)| IndexEntry { seq: *seq, payload }).collect();
         let start = now();
         index.apply(&entries).expect("applied");
         slowest = slowest.max(now() - start);
@@ -36,7 +39,8 @@ fn main() {
         seq += RUN_USAGES;
         if seq - mark.0 >= 5_000_000.min(usages) || seq > usages {
             let (used, made) = (cpu(), synthesis);
-            let per_usage = ((used - mark.1) - (made - mark.2)).as_secs_f64() * 1e6 / (seq - mark.0) as f64;
+            let per_usage =
+                ((used - mark.1) - (made - mark.2)).as_secs_f64() * 1e6 / (seq - mark.0) as f64;
             println!(
                 "{:>4.1} M: {per_usage:.2} µs CPU a usage, {:.1} bytes a usage, {} MB resident, slowest run {slowest:.0?}, {}",
                 seq as f64 / 1e6,
@@ -64,7 +68,8 @@ fn payload(seq: u64, keyed: bool) -> Vec<u8> {
     let patient = (mixed % 1_000_000).to_string();
     let medication = format!("Medication {:02}", mixed / 1_000_000 % 20);
     let received_ms = START_MS + seq * 60 / 1000;
-    let timestamp = Timestamp::from_epoch_ms((received_ms - mixed % 5000).cast_signed()).expect("in range");
+    let timestamp =
+        Timestamp::from_epoch_ms((received_ms - mixed % 5000).cast_signed()).expect("in range");
     let usage = Usage {
         patient_id: patient.into(),
         timestamp,
@@ -95,13 +100,31 @@ fn reads(index: &Index, seq: u64, keyed: bool) -> String {
     };
     let history = timed(&|number| {
         let patient = (number % 1_000_000).to_string();
-        let rows = index.snapshot().history(&patient, None, None, None, u64::MAX).take(100).filter(Result::is_ok).count();
+        let rows = index
+            .snapshot()
+            .history(&patient, None, None, None, u64::MAX)
+            .take(100)
+            .filter(Result::is_ok)
+            .count();
         std::hint::black_box(rows);
     });
     let mut text = format!("history p50/p99 {history}");
     if keyed {
-        let hit = timed(&|number| assert!(index.snapshot().key(key(number % (seq - 1) + 1), 0).expect("looked up").is_some() || number == 0));
-        let miss = timed(&|number| assert!(index.snapshot().key(UsageId::keyed("other", &number.to_string()), 0).expect("looked up").is_none()));
+        let hit = timed(&|number| {
+            assert!(
+                index.snapshot().key(key(number % (seq - 1) + 1), 0).expect("looked up").is_some()
+                    || number == 0
+            )
+        });
+        let miss = timed(&|number| {
+            assert!(
+                index
+                    .snapshot()
+                    .key(UsageId::keyed("other", &number.to_string()), 0)
+                    .expect("looked up")
+                    .is_none()
+            )
+        });
         text += &format!(", key hit {hit}, miss {miss}");
     }
     text

@@ -5,7 +5,6 @@
 //! [`Store::open`] recovers; [`Store::start`] runs the threads; no async runtime is needed, only
 //! whatever polls the futures of [`Tickets`].
 
-#[path = "index_fallback/mod.rs"]
 pub mod index;
 
 mod append;

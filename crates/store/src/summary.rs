@@ -33,8 +33,7 @@ impl Store {
             })
             .map_err(|error| shared.index_failed(&error))?;
         // The counts may be ahead of the rest of the index; each usage is counted once.
-        let counted = snapshot.counts_cursor().map_err(|error| shared.index_failed(&error))?;
-        for (_, frame) in view.frames(counted, durable) {
+        for (_, frame) in view.frames(snapshot.counts_cursor(), durable) {
             if frame.kind != FrameKind::Usage || counts.too_many() {
                 continue;
             }

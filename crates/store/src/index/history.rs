@@ -3,10 +3,10 @@
 use fjall::Readable as _;
 use usage::Instant;
 
+use super::IndexError;
 use super::part::Meta;
 use super::rows::{patient_prefix, place, read_place, read_usage_value};
 use super::snapshot::{PartView, View};
-use super::IndexError;
 
 /// A usage as the index has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,9 @@ impl<'a> History<'a> {
             let newest = self.newest();
             let reached = newest.map(|index| self.sources[index].next.instant);
             // A part may hold something newer than what is open.
-            if let Some(part) = self.unopened.pop_if(|part| reached.is_none_or(|reached| part.meta.last >= reached)) {
+            if let Some(part) =
+                self.unopened.pop_if(|part| reached.is_none_or(|reached| part.meta.last >= reached))
+            {
                 self.open(part)?;
                 continue;
             }

@@ -1,238 +1,230 @@
-//! The index: what reads need beyond the journal, in fjall. It knows nothing of the tail, is made
-//! from the journal's records alone, and may be deleted at any time.
+//! The index: usages by patient and instant, sequences by idempotency key, and counts, kept in fjall.
+//! It holds nothing that the journal does not, so its folder may be deleted at any time.
 //!
-//! It stands in partitions by the day of receipt, so that what a query, a run or an expiry costs
-//! does not grow with history. A partition has three keyspaces: usages by patient and instant,
-//! keys, and counts. Runs are ingested as sorted tables, past fjall's own journal: there is
-//! nothing in memory to flush and nothing to replay.
+//! **Parts.** The index is cut into parts, each the usages of a stretch of the journal: a new part
+//! begins with a new day of receipt, or when a part is full. So cost does not grow with history, a
+//! query passes over parts whose instants it cannot want, and expiry drops whole parts.
 //!
-//! fjall ingests into one keyspace at a time. So a run goes to keys, to counts and then to usages,
-//! whose cursor row is the index's cursor: below it, everything is everywhere. After a crash in
-//! between, keys are written once more, as they were; counts have a cursor of their own and pass
-//! over what they have.
+//! **Runs.** Usages arrive in sorted runs of thousands, each ingested as one table per keyspace
+//! beside a row that says how far the keyspace has come. A run is cut where a part ends. Within a
+//! part the keyspaces take it in a fixed order, that of usages last, and each ingestion is synced
+//! before the next begins; so after a crash the usages' cursor is the lowest, and what is applied
+//! again is passed over by the keyspaces that have it already.
+//!
+//! **Snapshots** are made after a run is whole in all keyspaces, never in between.
 
 mod counts;
-mod partition;
+mod history;
+mod keys;
+mod part;
 mod rows;
 mod snapshot;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fjall::Database;
-use thiserror::Error;
-use usage::RecordError;
-use usage::record::{self};
+use usage::record;
 
-use partition::{Kind, Partition};
+use part::Part;
 
-pub use snapshot::{History, IndexedUsage, Snapshot};
+pub use history::IndexedUsage;
+pub use snapshot::Snapshot;
 
+use snapshot::View;
+
+/// Usages in a part at most. Larger parts are fewer, smaller ones are rewritten less by compaction.
+const PART_USAGES_MAX: u64 = 32 << 20;
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// How much less than other work the index's threads matter to the scheduler, as nice(2) has it.
+const NICENESS: i32 = 5;
 
-/// The index's settings.
+/// What an operator may choose about the index.
 #[derive(Clone, Debug)]
 pub struct IndexOptions {
     /// Memory for blocks that were read.
     pub cache_bytes: u64,
-    /// Threads that compact in the background.
-    pub worker_threads: usize,
-    /// Files kept open.
-    pub files_max: usize,
+    /// Usages in a part; smaller in tests.
+    pub part_usages_max: u64,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, worker_threads: 1, files_max: 256 }
+        Self { cache_bytes: 64 << 20, part_usages_max: PART_USAGES_MAX }
     }
 }
 
-/// Why the index did not do what it was asked. It holds nothing that the journal does not, so it
-/// may be opened anew, or removed and made again.
-#[derive(Debug, Error)]
+/// Why the index did not work. Nothing is lost: it can be made again from the journal.
+#[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// fjall or the disk below it failed.
+    /// The library or the disk failed.
     #[error("the index's files: {0}")]
-    Files(#[from] fjall::Error),
-    /// A row is not as it was written.
+    Fjall(#[from] fjall::Error),
+    /// A row is not what was written there.
     #[error("a row of the index is damaged: {0}")]
-    Row(&'static str),
-    /// A record of the journal cannot be understood.
-    #[error("the record of sequence {seq}: {source}")]
-    Record {
-        /// Its sequence.
-        seq: u64,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    Damaged(&'static str),
+    /// A thread could not be started.
+    #[error("starting a thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
-/// A frame that holds a usage.
-#[derive(Clone, Copy)]
+/// A usage on its way into the index.
 pub struct IndexEntry<'a> {
-    /// Its sequence.
+    /// Its place in the journal.
     pub seq: u64,
-    /// The record.
+    /// Its record.
     pub payload: &'a [u8],
 }
 
-/// An open index. One process at a time; one caller of [`Index::apply`], [`Index::fold_once`] and
-/// [`Index::expire`] at a time, any number of snapshots.
+/// The index of one store. One thread applies runs; any number read.
 pub struct Index {
     database: Database,
-    partitions: RwLock<Partitions>,
-    cursor: AtomicU64,
-    /// Held by whoever writes; the cursor of the counts.
-    writing: Mutex<u64>,
+    options: IndexOptions,
+    parts: Mutex<Parts>,
+    view: RwLock<Arc<View>>,
 }
 
-type Partitions = BTreeMap<u64, Arc<Partition>>;
+/// The parts in the order of their sequences; the last one takes runs.
+struct Parts {
+    all: Vec<Part>,
+    /// Everything below is in the index.
+    cursor: u64,
+}
 
 impl Index {
     /// Opens or creates the index in `dir`.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        let database = Database::builder(dir)
-            .cache_size(options.cache_bytes)
-            .worker_threads(options.worker_threads)
-            .max_cached_files(Some(options.files_max.max(10)))
-            .manual_journal_persist(true)
-            .open()?;
-        let mut partitions = Partitions::new();
-        for name in database.list_keyspace_names() {
-            let Some((_, day)) = Kind::parse(&name) else { continue };
-            if !partitions.contains_key(&day) {
-                partitions.insert(day, Arc::new(Partition::open(&database, day)?));
-            }
-        }
-        let (mut cursor, mut counted) = (0, 0);
-        let snapshot = database.snapshot();
-        for partition in partitions.values() {
-            cursor = cursor.max(partition.cursor());
-            counted = counted.max(partition.counts_cursor(&snapshot)?);
-        }
-        drop(snapshot);
-        Ok(Self {
-            database,
-            partitions: RwLock::new(partitions),
-            cursor: AtomicU64::new(cursor),
-            writing: Mutex::new(counted),
-        })
+        let database = open_database(dir, options.cache_bytes)?;
+        let all = part::find_all(&database)?;
+        let cursor = all.last().map_or(0, |part| part.cursor());
+        let parts = Parts { all, cursor };
+        let view = RwLock::new(Arc::new(View::new(&database, &parts.all, parts.cursor)));
+        Ok(Self { database, options, parts: Mutex::new(parts), view })
     }
 
-    /// Every usage with a sequence below this is indexed.
-    #[must_use]
+    /// Every frame below this sequence is in the index.
     pub fn cursor(&self) -> u64 {
-        self.cursor.load(Ordering::Acquire)
+        self.snapshot().cursor()
     }
 
-    /// Indexes a run of usages, in order of their sequences and without a gap between usages. What
-    /// was applied before is passed over.
-    pub fn apply(&self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
-        let mut counted = self.lock();
-        let cursor = self.cursor();
-        let mut entries = Vec::with_capacity(run.len());
-        for entry in run.iter().filter(|entry| entry.seq >= cursor) {
-            let peek = record::peek(entry.payload)
-                .map_err(|source| IndexError::Record { seq: entry.seq, source })?;
-            entries.push(Entry { seq: entry.seq, payload: entry.payload, peek });
-        }
-        // Each part of the run that was received on one day goes to one partition, in order, so
-        // that a cursor in a partition speaks for everything before it in all of them.
-        for part in entries.chunk_by(|a, b| a.day() == b.day()) {
-            let day = part.first().expect("a chunk is not empty").day();
-            let partition = self.partition(day)?;
-            let end = part.last().expect("a chunk is not empty").seq + 1;
-            partition.ingest_keys(&self.database, part)?;
-            if *counted < end {
-                partition.ingest_counts(part, *counted)?;
-                *counted = end;
-            }
-            partition.ingest_usages(part, end)?;
-            self.cursor.store(end, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Moves the cursor past frames that are not usages. It is written down with the next run; if
-    /// it is not, those frames are passed over once more.
-    pub fn advance(&self, to_seq: u64) -> Result<(), IndexError> {
-        self.cursor.fetch_max(to_seq, Ordering::AcqRel);
-        Ok(())
-    }
-
-    /// What the index holds now.
-    #[must_use]
+    /// The index as it is after the last whole run.
     pub fn snapshot(&self) -> Snapshot {
-        // In this order: the rows are at least as new as the cursor, the partitions and their
-        // bounds at least as wide as the rows.
-        let cursor = self.cursor();
-        let rows = self.database.snapshot();
-        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        Snapshot::new(cursor, rows, partitions.values().map(Arc::clone).collect())
+        Snapshot::new(Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Merges rows of counts that many runs have left, in one partition at most.
-    pub fn fold_once(&self) -> Result<(), IndexError> {
-        let _writing = self.lock();
-        let partitions: Vec<_> = self.read_partitions().values().map(Arc::clone).collect();
-        match partitions.iter().max_by_key(|partition| partition.runs_unfolded()) {
-            Some(partition) => partition.fold_counts(&self.database),
-            None => Ok(()),
+    /// Takes a run: usages in the order of their sequences, none of which was left out since the
+    /// cursor. Those below the cursor are passed over.
+    pub fn apply(&self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = &run[run.partition_point(|entry| entry.seq < parts.cursor)..];
+        while let Some(first) = rest.first() {
+            let day = received_day(first)?;
+            self.part_for(&mut parts, day, first.seq)?;
+            let part = parts.all.last_mut().expect("one was just made sure of");
+            let room =
+                usize::try_from(part.room(self.options.part_usages_max)).unwrap_or(usize::MAX);
+            let mut length = 1;
+            while length < rest.len().min(room) && received_day(&rest[length])? <= part.day() {
+                length += 1;
+            }
+            let (now, later) = rest.split_at(length);
+            part.apply(now)?;
+            parts.cursor = part.cursor();
+            rest = later;
         }
+        self.publish(&parts);
+        Ok(())
     }
 
-    /// Removes the partitions whose usages all have sequences below `first_seq`.
-    pub fn expire(&self, first_seq: u64) -> Result<(), IndexError> {
-        let _writing = self.lock();
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        let expired: Vec<u64> = partitions
-            .iter()
-            .filter(|(_, partition)| partition.cursor() <= first_seq)
-            .map(|(day, _)| *day)
-            .collect();
-        for day in expired {
-            let partition = partitions.remove(&day).expect("found a moment ago");
-            partition.delete(&self.database)?;
+    /// Moves the cursor past frames that are no usages. Not kept on disk: after a crash those
+    /// frames are passed over again.
+    pub fn advance(&self, to_seq: u64) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if to_seq > parts.cursor {
+            parts.cursor = to_seq;
+            self.publish(&parts);
         }
         Ok(())
     }
 
-    /// Bytes of the index's files.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        self.database.disk_space().unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read_partitions(&self) -> std::sync::RwLockReadGuard<'_, Partitions> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn partition(&self, day: u64) -> Result<Arc<Partition>, IndexError> {
-        if let Some(partition) = self.read_partitions().get(&day) {
-            return Ok(Arc::clone(partition));
+    /// Sums up the rows that runs have left behind in the newest part's counts.
+    pub fn fold_once(&self) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.all.last_mut() {
+            counts::fold(&self.database, part)?;
+            self.publish(&parts);
         }
-        let partition = Arc::new(Partition::open(&self.database, day)?);
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        partitions.insert(day, Arc::clone(&partition));
-        Ok(partition)
+        Ok(())
+    }
+
+    /// Drops every part whose last usage is below `first_seq`, the oldest that the journal keeps.
+    pub fn expire(&self, first_seq: u64) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        // The newest part takes runs, so it stays.
+        let gone = parts.all.iter().take(parts.all.len().saturating_sub(1));
+        let gone = gone.take_while(|part| part.cursor() <= first_seq).count();
+        if gone > 0 {
+            let expired: Vec<_> = parts.all.drain(..gone).collect();
+            self.publish(&parts);
+            for part in expired {
+                part.delete(&self.database)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the index on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+
+    /// Waits until no compaction runs or is due, for measurements.
+    pub fn settle(&self) -> Result<(), IndexError> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in &parts.all {
+            part.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the last part may take a usage received on `day`.
+    fn part_for(&self, parts: &mut Parts, day: u64, first_seq: u64) -> Result<(), IndexError> {
+        let fits = |part: &Part| day <= part.day() && part.room(self.options.part_usages_max) > 0;
+        if !parts.all.last().is_some_and(fits) {
+            let number = parts.all.last().map_or(1, |part| part.number() + 1);
+            // A clock that went back does not take the days with it.
+            let day = parts.all.last().map_or(day, |part| part.day().max(day));
+            parts.all.push(Part::create(&self.database, number, first_seq, day)?);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, parts: &Parts) {
+        let view = Arc::new(View::new(&self.database, &parts.all, parts.cursor));
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }
 
-/// A usage on its way into the index.
-pub(crate) struct Entry<'a> {
-    seq: u64,
-    payload: &'a [u8],
-    peek: record::Peek<'a>,
+fn received_day(entry: &IndexEntry<'_>) -> Result<u64, IndexError> {
+    Ok(peek(entry.payload)?.received_ms / DAY_MS)
 }
 
-impl Entry<'_> {
-    fn day(&self) -> u64 {
-        self.peek.received_ms / DAY_MS
-    }
+fn peek(payload: &[u8]) -> Result<record::Peek<'_>, IndexError> {
+    record::peek(payload).map_err(|_| IndexError::Damaged("a record cannot be read"))
 }
+
+/// Opens the database from a thread of low priority, which its worker threads inherit: compaction
+/// must not delay an answer.
+fn open_database(dir: &Path, cache_bytes: u64) -> Result<Database, IndexError> {
+    let dir = dir.to_owned();
+    let open = move || {
+        // Without the right to do so compaction competes like any other work.
+        let _ = rustix::process::nice(NICENESS);
+        Database::builder(dir).cache_size(cache_bytes).worker_threads(1).open()
+    };
+    let opened = std::thread::Builder::new().name("index-open".into()).spawn(open)?.join();
+    Ok(opened.map_err(|_| IndexError::Damaged("opening the index panicked"))??)
+}
+
+#[cfg(test)]
+mod tests;

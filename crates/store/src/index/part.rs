@@ -2,8 +2,8 @@
 
 use fjall::compaction::Leveled;
 use fjall::config::{
-    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
-    PinningPolicy,
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
+    PartitioningPolicy, PinningPolicy,
 };
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub(super) struct Part {
     pub(super) usages: Keyspace,
     pub(super) keys: Keyspace,
     pub(super) counts: Keyspace,
+    /// One past the last sequence that the counts have. After a crash it can be ahead of the usages.
+    counts_cursor: u64,
     /// Rows that runs have left in the counts since they were summed up.
     pub(super) counts_loose: u64,
     /// Reused from run to run.
@@ -115,7 +117,10 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
     for number in numbers {
         let part = Part::of(database, number, Meta::new(0, 0))?;
         match part.usages.get(OWN_ROW)? {
-            Some(row) => parts.push(Part { meta: Meta::decode(&row)?, ..part }),
+            Some(row) => {
+                let counts_cursor = counts::cursor(&part.counts)?;
+                parts.push(Part { meta: Meta::decode(&row)?, counts_cursor, ..part });
+            }
             None => part.delete(database)?,
         }
     }
@@ -123,18 +128,25 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
 }
 
 impl Part {
-    pub(super) fn create(database: &Database, number: u32, first_seq: u64, day: u64) -> Result<Self, IndexError> {
+    pub(super) fn create(
+        database: &Database,
+        number: u32,
+        first_seq: u64,
+        day: u64,
+    ) -> Result<Self, IndexError> {
         Self::of(database, number, Meta::new(first_seq, day))
     }
 
     fn of(database: &Database, number: u32, meta: Meta) -> Result<Self, IndexError> {
-        let keyspace = |name, points| database.keyspace(&format!("{number:08}-{name}"), || options(points));
+        let keyspace =
+            |name, points| database.keyspace(&format!("{number:08}-{name}"), || options(points));
         Ok(Self {
             number,
             meta,
             usages: keyspace("usages", false)?,
             keys: keyspace("keys", true)?,
             counts: keyspace("counts", false)?,
+            counts_cursor: meta.cursor,
             counts_loose: 0,
             scratch: Scratch::default(),
         })
@@ -150,6 +162,10 @@ impl Part {
 
     pub(super) fn cursor(&self) -> u64 {
         self.meta.cursor
+    }
+
+    pub(super) fn counts_cursor(&self) -> u64 {
+        self.counts_cursor.max(self.meta.cursor)
     }
 
     pub(super) fn day(&self) -> u64 {

@@ -1,141 +1,153 @@
-//! How the index's rows are written. Numbers are big-endian, so that rows sort as they mean.
+//! How rows are written: keys that sort as they are to be read, values without what the key says.
 
-use usage::Instant;
-use usage::limits::{INSTANT_SECONDS_MIN, SEQUENCE_MAX};
+use usage::limits::INSTANT_SECONDS_MIN;
+use usage::{Instant, UsageId};
 
 use super::IndexError;
 
-/// The row of a keyspace that says how far it is; before all others.
-pub(crate) const CURSOR_KEY: [u8; 1] = [0];
-/// The first byte of usages and keys, and of a count's sum.
-pub(crate) const ROW: u8 = 1;
-/// The first byte of the seconds that a count's usages fall on.
-pub(crate) const DETAIL: u8 = 2;
+/// The key of a keyspace's own row, which sorts before every other.
+pub(super) const OWN_ROW: [u8; 1] = [0];
+/// Bytes of an instant and a sequence at the end of a usage's key.
+const PLACE_BYTES: usize = 15;
+/// Bytes of a record before the patient's length: version and flags, time of receipt.
+const RECORD_HEAD_BYTES: usize = 7;
 
-/// Seconds since the earliest instant there is, in five bytes; nanoseconds in four.
-const INSTANT_BYTES: usize = 9;
-const SEQ_BYTES: usize = 6;
-const SEQ_MASK: u64 = (1 << (8 * SEQ_BYTES)) - 1;
-const _: () = assert!(SEQUENCE_MAX <= SEQ_MASK);
-
-/// The part of a usage's key that its patient decides: a tag, the length, the id.
-pub(crate) fn patient_prefix(patient_id: &[u8], out: &mut Vec<u8>) {
-    let len = u16::try_from(patient_id.len()).expect("a patient's id is far shorter");
-    out.push(ROW);
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(patient_id);
-}
-
-/// The part of a usage's key that sorts newest first: instant and sequence, all bits inverted.
-pub(crate) fn place(instant: Instant, seq: u64, out: &mut Vec<u8>) {
-    out.extend(ordered(instant).map(|byte| !byte));
-    out.extend_from_slice(&(!seq).to_be_bytes()[8 - SEQ_BYTES..]);
-}
-
-/// Reads what [`place`] wrote at the end of a key.
-pub(crate) fn parse_place(key: &[u8]) -> Result<(Instant, u64), IndexError> {
-    let damaged = IndexError::Row("a usage's place");
-    let Some(at) = key.len().checked_sub(INSTANT_BYTES + SEQ_BYTES) else { return Err(damaged) };
-    let (instant, seq) = key[at..].split_at(INSTANT_BYTES);
-    let mut inverted = [0; INSTANT_BYTES];
-    inverted.copy_from_slice(instant);
-    match unordered(inverted.map(|byte| !byte)) {
-        Some(instant) => Ok((instant, !parse_number(seq) & SEQ_MASK)),
-        None => Err(damaged),
-    }
-}
-
-fn ordered(instant: Instant) -> [u8; INSTANT_BYTES] {
-    let seconds = instant.seconds().abs_diff(INSTANT_SECONDS_MIN);
-    let mut out = [0; INSTANT_BYTES];
-    out[..5].copy_from_slice(&seconds.to_be_bytes()[3..]);
-    out[5..].copy_from_slice(&instant.nanos().to_be_bytes());
-    out
-}
-
-fn unordered(bytes: [u8; INSTANT_BYTES]) -> Option<Instant> {
-    let seconds = i64::try_from(parse_number(&bytes[..5])).ok()? + INSTANT_SECONDS_MIN;
-    Instant::from_parts(seconds, u32::try_from(parse_number(&bytes[5..])).ok()?)
-}
-
-/// A big-endian number of up to eight bytes.
-pub(crate) fn parse_number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// The value of a cursor row: how far, and between which instants all usages lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) cursor: u64,
-    pub(crate) first: Instant,
-    pub(crate) last: Instant,
-}
-
-impl Extent {
-    /// Nothing yet.
-    pub(crate) const EMPTY: Self = Self { cursor: 0, first: Instant::MAX, last: Instant::MIN };
-
-    pub(crate) fn encode(self) -> Vec<u8> {
-        let mut out = self.cursor.to_be_bytes().to_vec();
-        out.extend(ordered(self.first));
-        out.extend(ordered(self.last));
-        out
-    }
-
-    pub(crate) fn parse(value: &[u8]) -> Result<Self, IndexError> {
-        let damaged = || IndexError::Row("a cursor");
-        if value.len() != 8 + 2 * INSTANT_BYTES {
-            return Err(damaged());
+/// `[length][patient]`: what all keys of a patient begin with. Patients with equal beginnings are
+/// told apart by the length; zero is free for [`OWN_ROW`].
+pub(super) fn patient_prefix(patient: &[u8], out: &mut Vec<u8>) {
+    match u8::try_from(patient.len()) {
+        Ok(short) if short < u8::MAX => out.push(short),
+        _ => {
+            out.push(u8::MAX);
+            // A patient's id has at most 128 characters of at most four bytes.
+            out.extend_from_slice(&(patient.len() as u16).to_be_bytes());
         }
-        let instant = |at: usize| {
-            let mut bytes = [0; INSTANT_BYTES];
-            bytes.copy_from_slice(&value[at..at + INSTANT_BYTES]);
-            unordered(bytes).ok_or_else(damaged)
-        };
-        let cursor = parse_number(&value[..8]);
-        Ok(Self { cursor, first: instant(8)?, last: instant(8 + INSTANT_BYTES)? })
     }
+    out.extend_from_slice(patient);
+}
+
+/// Appends the place of a usage in its patient's history: seconds, nanoseconds, sequence, each
+/// big-endian.
+pub(super) fn place(instant: Instant, seq: u64, out: &mut Vec<u8>) {
+    // From 1900 on, in 39 bits.
+    let seconds = (instant.seconds() - INSTANT_SECONDS_MIN).cast_unsigned();
+    out.extend_from_slice(&seconds.to_be_bytes()[3..]);
+    out.extend_from_slice(&instant.nanos().to_be_bytes());
+    out.extend_from_slice(&seq.to_be_bytes()[2..]);
+}
+
+/// The instant and the sequence at the end of a usage's key.
+pub(super) fn read_place(key: &[u8]) -> Result<(Instant, u64), IndexError> {
+    let damaged = || IndexError::Damaged("a usage's key is too short or out of range");
+    let at = key.len().checked_sub(PLACE_BYTES).ok_or_else(damaged)?;
+    let number = |from: usize, to: usize| {
+        key[at + from..at + to].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let seconds = number(0, 5).cast_signed() + INSTANT_SECONDS_MIN;
+    let nanos = u32::try_from(number(5, 9)).map_err(|_| damaged())?;
+    Ok((Instant::from_parts(seconds, nanos).ok_or_else(damaged)?, number(9, 15)))
+}
+
+/// Where the patient stands in a record: behind its length, a number in seven bits a byte.
+fn patient_at(patient: &[u8]) -> usize {
+    let length_bytes = if patient.len() < 1 << 7 { 1 } else { 2 };
+    RECORD_HEAD_BYTES + length_bytes
+}
+
+/// A record without its patient, which the key holds.
+pub(super) fn usage_value(payload: &[u8], patient: &[u8], out: &mut Vec<u8>) {
+    let at = patient_at(patient);
+    out.extend_from_slice(&payload[..at]);
+    out.extend_from_slice(&payload[at + patient.len()..]);
+}
+
+/// The record that [`usage_value`] was made from.
+pub(super) fn read_usage_value(value: &[u8], patient: &[u8]) -> Result<Vec<u8>, IndexError> {
+    let at = patient_at(patient);
+    if value.len() < at {
+        return Err(IndexError::Damaged("a usage's value is too short"));
+    }
+    let mut payload = Vec::with_capacity(value.len() + patient.len());
+    payload.extend_from_slice(&value[..at]);
+    payload.extend_from_slice(patient);
+    payload.extend_from_slice(&value[at..]);
+    Ok(payload)
+}
+
+/// The patient in a usage's key.
+pub(super) fn key_patient(key: &[u8]) -> Result<&[u8], IndexError> {
+    let length_bytes = if key.first() == Some(&u8::MAX) { 3 } else { 1 };
+    key.get(length_bytes..key.len().saturating_sub(PLACE_BYTES))
+        .ok_or(IndexError::Damaged("a usage's key is too short"))
+}
+
+/// The key of an idempotency key's row. Behind a byte, so that no id is [`OWN_ROW`].
+pub(super) fn keyed(id: UsageId) -> [u8; 17] {
+    let mut key = [1; 17];
+    key[1..].copy_from_slice(&id.to_bytes());
+    key
+}
+
+/// A sequence as a value: as few bytes as it needs.
+pub(super) fn seq_value(seq: u64) -> Vec<u8> {
+    let bytes = seq.to_be_bytes();
+    bytes[(seq.leading_zeros() / 8).min(7) as usize..].to_vec()
+}
+
+/// The sequence in a value.
+pub(super) fn read_seq(value: &[u8]) -> Result<u64, IndexError> {
+    if value.is_empty() || value.len() > 8 {
+        return Err(IndexError::Damaged("a sequence has a wrong length"));
+    }
+    Ok(value.iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use usage::limits::INSTANT_SECONDS_END;
-
-    fn instants() -> impl Strategy<Value = Instant> {
-        (INSTANT_SECONDS_MIN..INSTANT_SECONDS_END, 0u32..1_000_000_000)
-            .prop_map(|(seconds, nanos)| Instant::from_parts(seconds, nanos).expect("in range"))
-    }
+    use usage::{Timestamp, Usage, record};
 
     proptest! {
         #[test]
-        fn places_come_back_and_sort_newest_first(
-            a in instants(), b in instants(), m in 0..=SEQUENCE_MAX, n in 0..=SEQUENCE_MAX,
+        fn a_usage_survives_key_and_value(
+            patient in "\\PC{1,128}", ms in -2_000_000_000_000_i64..200_000_000_000_000, seq in 1_u64..1 << 44,
         ) {
-            let key = |instant, seq| {
-                let mut out = Vec::new();
-                place(instant, seq, &mut out);
-                out
+            let usage = Usage {
+                patient_id: patient.as_str().into(),
+                timestamp: Timestamp::from_epoch_ms(ms).expect("in range"),
+                medication: "m".into(),
+                event_id: None,
+                attributes: None,
             };
-            prop_assert_eq!(parse_place(&key(a, m)).ok(), Some((a, m)));
-            prop_assert_eq!(key(a, m).cmp(&key(b, n)), (b, n).cmp(&(a, m)));
+            let mut payload = Vec::new();
+            record::encode(&usage, 1_700_000_000_000, None, &mut payload);
+            let (mut key, mut value) = (Vec::new(), Vec::new());
+            patient_prefix(patient.as_bytes(), &mut key);
+            place(usage.timestamp.instant, seq, &mut key);
+            usage_value(&payload, patient.as_bytes(), &mut value);
+            prop_assert_eq!(read_place(&key).expect("it reads"), (usage.timestamp.instant, seq));
+            prop_assert_eq!(key_patient(&key).expect("it reads"), patient.as_bytes());
+            prop_assert_eq!(read_usage_value(&value, patient.as_bytes()).expect("it reads"), payload);
+            prop_assert!(key.as_slice() > &OWN_ROW[..]);
         }
 
         #[test]
-        fn extents_come_back(first in instants(), last in instants(), cursor: u64) {
-            let extent = Extent { cursor, first, last };
-            prop_assert_eq!(Extent::parse(&extent.encode()).ok(), Some(extent));
+        fn keys_sort_by_instant_then_sequence(a in any::<(i32, u32, u32)>(), b in any::<(i32, u32, u32)>()) {
+            let made = |(seconds, nanos, seq): (i32, u32, u32)| {
+                let instant = Instant::from_parts(seconds.into(), nanos % 1_000_000_000).expect("in range");
+                let mut key = Vec::new();
+                patient_prefix(b"p", &mut key);
+                place(instant, seq.into(), &mut key);
+                ((instant, seq), key)
+            };
+            let ((a, a_key), (b, b_key)) = (made(a), made(b));
+            prop_assert_eq!(a.cmp(&b), a_key.cmp(&b_key));
         }
-    }
 
-    #[test]
-    fn no_patient_is_the_prefix_of_another() {
-        let prefix = |id: &str| {
-            let mut out = Vec::new();
-            patient_prefix(id.as_bytes(), &mut out);
-            out
-        };
-        assert!(!prefix("100").starts_with(&prefix("10")));
+        #[test]
+        fn sequences_survive(seq in 0_u64..u64::MAX) {
+            prop_assert_eq!(read_seq(&seq_value(seq)).expect("it reads"), seq);
+        }
     }
 }

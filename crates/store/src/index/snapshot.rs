@@ -1,198 +1,192 @@
-//! The index at one moment, for reads.
+//! The index at one moment, and the questions it answers.
 
 use std::sync::Arc;
 
-use fjall::{Iter, Readable};
+use fjall::{Database, Keyspace, Readable as _};
 use usage::{Instant, UsageId};
 
-use super::partition::Partition;
-use super::rows::{ROW, parse_number, parse_place, patient_prefix, place};
-use super::{DAY_MS, IndexError};
+use super::counts::{QUARTER_SECONDS, quarter_key, read_row};
+use super::history::{History, IndexedUsage, Wanted};
+use super::part::{Meta, Part};
+use super::rows::{OWN_ROW, key_patient, keyed, read_place, read_seq, read_usage_value};
+use super::{IndexError, peek};
 
-/// The index at one moment. Short-lived: while it exists, nothing it sees is removed from disk.
-pub struct Snapshot {
+/// What all snapshots of one moment share.
+pub(super) struct View {
+    pub(super) fjall: fjall::Snapshot,
+    pub(super) parts: Vec<PartView>,
     cursor: u64,
-    pub(super) rows: fjall::Snapshot,
-    /// Oldest first.
-    pub(super) partitions: Vec<Arc<Partition>>,
+    counts_cursor: u64,
 }
 
-/// A usage in the index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexedUsage {
-    /// When it happened.
-    pub instant: Instant,
-    /// Its sequence.
-    pub seq: u64,
-    /// The record.
-    pub payload: fjall::UserValue,
+/// A part at that moment.
+pub(super) struct PartView {
+    pub(super) meta: Meta,
+    pub(super) usages: Keyspace,
+    keys: Keyspace,
+    counts: Keyspace,
+}
+
+impl View {
+    pub(super) fn new(database: &Database, parts: &[Part], cursor: u64) -> Self {
+        let counts_cursor = parts.last().map_or(cursor, |part| part.counts_cursor().max(cursor));
+        let parts = parts
+            .iter()
+            .map(|part| PartView {
+                meta: part.meta(),
+                usages: part.usages.clone(),
+                keys: part.keys.clone(),
+                counts: part.counts.clone(),
+            })
+            .collect();
+        Self { fjall: database.snapshot(), parts, cursor, counts_cursor }
+    }
+}
+
+/// The index after some whole run. Cheap to have; keep it no longer than a query takes.
+pub struct Snapshot {
+    view: Arc<View>,
 }
 
 impl Snapshot {
-    pub(super) fn new(
-        cursor: u64,
-        rows: fjall::Snapshot,
-        partitions: Vec<Arc<Partition>>,
-    ) -> Self {
-        Self { cursor, rows, partitions }
+    pub(super) fn new(view: Arc<View>) -> Self {
+        Self { view }
     }
 
-    /// Every usage below is in the snapshot; some at or above it may be, too.
-    #[must_use]
+    /// Exactly the usages below this sequence are seen.
     pub fn cursor(&self) -> u64 {
-        self.cursor
+        self.view.cursor
     }
 
-    /// The newest usage that used a key and was received on the day of `oldest_ms` (milliseconds
-    /// since 1970) or later.
-    pub fn key(&self, id: UsageId, oldest_ms: u64) -> Result<Option<u64>, IndexError> {
-        let mut key = [ROW; 17];
-        key[1..].copy_from_slice(&id.to_bytes());
-        let oldest_day = oldest_ms / DAY_MS;
-        let mut newest = None;
-        // All days and not just the newest that has it: the wall clock may have gone back.
-        for partition in self.partitions.iter().filter(|partition| partition.day() >= oldest_day) {
-            let Some(keys) = partition.keys() else { continue };
-            let seq = self.rows.get(keys, key)?.map(|value| parse_number(&value));
-            newest = newest.max(seq);
-        }
-        Ok(newest)
+    /// Exactly the usages below this sequence are in the counts: after a crash between two
+    /// keyspaces of a run, and until that run is applied again, more than are in the rest.
+    pub fn counts_cursor(&self) -> u64 {
+        self.view.counts_cursor
     }
 
-    /// A patient's usages with sequences below `seq_below`, newest first by (instant, sequence),
-    /// from `from` to below `to`, after the place `before` in that order.
-    pub fn history(
-        &self,
-        patient_id: &str,
+    /// A patient's usages, newest first by (instant, sequence): not before `from`, before `to`,
+    /// older than `before`, and of those only the ones below the sequence `seq_below`.
+    pub fn history<'a>(
+        &'a self,
+        patient_id: &'a str,
         from: Option<Instant>,
         to: Option<Instant>,
         before: Option<(Instant, u64)>,
         seq_below: u64,
-    ) -> History {
-        let mut prefix = Vec::new();
-        patient_prefix(patient_id.as_bytes(), &mut prefix);
-        let from = from.unwrap_or(Instant::MIN);
-        // The first place to show is the first one after both bounds.
-        let mut begin = prefix.clone();
-        match (to, before) {
-            (Some(to), Some(before)) if before.0 < to => place(before.0, before.1, &mut begin),
-            // Nothing has the highest sequence, so this is before all usages of that instant, and
-            // behind all later ones.
-            (Some(to), _) => place(to, 0, &mut begin),
-            (None, Some(before)) => place(before.0, before.1, &mut begin),
-            (None, None) => {}
-        }
-        let latest = match (to, before) {
-            (None, None) => Instant::MAX,
-            (Some(to), None) => to,
-            (None, Some(before)) => before.0,
-            (Some(to), Some(before)) => to.min(before.0),
-        };
-        let overlaps = |partition: &&Arc<Partition>| {
-            let extent = partition.extent();
-            extent.last >= from && extent.first <= latest
-        };
-        let mut unopened: Vec<(Instant, Arc<Partition>)> = self
-            .partitions
-            .iter()
-            .filter(overlaps)
-            .map(|partition| (partition.extent().last.min(latest), Arc::clone(partition)))
-            .collect();
-        unopened.sort_by_key(|(last, _)| *last);
-        History {
-            rows: self.rows.clone(),
-            prefix,
-            begin,
-            from,
-            to,
-            before,
-            seq_below,
-            unopened,
-            open: Vec::new(),
-            failed: false,
-        }
+    ) -> impl Iterator<Item = Result<IndexedUsage, IndexError>> + 'a {
+        let patient = patient_id.as_bytes();
+        History::new(&self.view, Wanted { patient, from, to, before, seq_below })
     }
-}
 
-/// A patient's usages, newest first; see [`Snapshot::history`].
-///
-/// Merges the partitions, each opened only when the usages before it are through: most pages are
-/// answered by one or two.
-pub struct History {
-    rows: fjall::Snapshot,
-    prefix: Vec<u8>,
-    begin: Vec<u8>,
-    from: Instant,
-    to: Option<Instant>,
-    before: Option<(Instant, u64)>,
-    seq_below: u64,
-    /// By their last instants, ascending.
-    unopened: Vec<(Instant, Arc<Partition>)>,
-    open: Vec<(IndexedUsage, Iter)>,
-    failed: bool,
-}
-
-impl History {
-    /// The next row of a partition that is to be shown.
-    fn advance(&self, iter: &mut Iter) -> Result<Option<IndexedUsage>, IndexError> {
-        for row in iter {
-            let (key, payload) = row.into_inner()?;
-            if !key.starts_with(&self.prefix) {
-                return Ok(None);
+    /// The sequence that was stored last under a keyed id and received at `oldest_ms` or later.
+    /// Parts that ended before are not looked into; in those that are, older keys may be found.
+    pub fn key(&self, id: UsageId, oldest_ms: u64) -> Result<Option<u64>, IndexError> {
+        let key = keyed(id);
+        for part in self.view.parts.iter().rev() {
+            if part.meta.received_ms_max < oldest_ms {
+                continue;
             }
-            let (instant, seq) = parse_place(&key)?;
-            if instant < self.from {
-                return Ok(None);
-            }
-            let shown = seq < self.seq_below
-                && self.to.is_none_or(|to| instant < to)
-                && self.before.is_none_or(|before| (instant, seq) < before);
-            if shown {
-                return Ok(Some(IndexedUsage { instant, seq, payload }));
+            if let Some(value) = self.view.fjall.get(&part.keys, key)? {
+                let seq = read_seq(&value)?;
+                // One that is not yet in this moment's usages is found in the tail.
+                if seq < self.view.cursor {
+                    return Ok(Some(seq));
+                }
             }
         }
         Ok(None)
     }
 
-    /// Opens every partition that may hold something newer than what is open.
-    fn open_partitions(&mut self) -> Result<(), IndexError> {
-        while let Some((last, _)) = self.unopened.last() {
-            let newest = self.open.iter().map(|(usage, _)| usage.instant).max();
-            if newest.is_some_and(|newest| newest > *last) {
-                break;
+    /// Counts usages not before `from` and before `to`, each exactly. Calls `each` with an instant
+    /// of the quarter of an hour in question, a medication and a count, in no particular order, as
+    /// long as it returns `true`. Quarters that the bounds cut through are counted row by row.
+    pub fn counts(
+        &self,
+        from: Option<Instant>,
+        to: Option<Instant>,
+        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
+    ) -> Result<(), IndexError> {
+        let first_whole = from.map(ceil_quarter);
+        let end_whole = to.map(|to| to.seconds().div_euclid(QUARTER_SECONDS));
+        for part in &self.view.parts {
+            if from.is_some_and(|from| part.meta.last < from)
+                || to.is_some_and(|to| part.meta.first >= to)
+            {
+                continue;
             }
-            let (_, partition) = self.unopened.pop().expect("there is a last");
-            let mut iter = self.rows.range(&partition.usages, self.begin.as_slice()..);
-            if let Some(first) = self.advance(&mut iter)? {
-                self.open.push((first, iter));
+            let cut = |bound: Instant| {
+                let quarter = bound.seconds().div_euclid(QUARTER_SECONDS);
+                let begins = bound.nanos() == 0 && bound.seconds() == quarter * QUARTER_SECONDS;
+                let (start, end) = (quarter * QUARTER_SECONDS, (quarter + 1) * QUARTER_SECONDS);
+                !begins && part.meta.last.seconds() >= start && part.meta.first.seconds() < end
+            };
+            if !self.whole_quarters(part, first_whole, end_whole, each)? {
+                return Ok(());
+            }
+            if from.is_some_and(cut) || to.is_some_and(cut) {
+                let in_cut_quarter = |instant: Instant| {
+                    let quarter = instant.seconds().div_euclid(QUARTER_SECONDS);
+                    from.is_none_or(|from| instant >= from)
+                        && to.is_none_or(|to| instant < to)
+                        && (first_whole.is_some_and(|first| quarter < first)
+                            || end_whole.is_some_and(|end| quarter >= end))
+                };
+                if !self.row_by_row(part, &in_cut_quarter, each)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    fn try_next(&mut self) -> Result<Option<IndexedUsage>, IndexError> {
-        self.open_partitions()?;
-        let newest = |(usage, _): &(IndexedUsage, Iter)| (usage.instant, usage.seq);
-        let Some(at) = (0..self.open.len()).max_by_key(|at| newest(&self.open[*at])) else {
-            return Ok(None);
-        };
-        let (usage, mut iter) = self.open.swap_remove(at);
-        if let Some(following) = self.advance(&mut iter)? {
-            self.open.push((following, iter));
+    fn whole_quarters(
+        &self,
+        part: &PartView,
+        first: Option<i64>,
+        end: Option<i64>,
+        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
+    ) -> Result<bool, IndexError> {
+        let floor = |instant: Instant| instant.seconds().div_euclid(QUARTER_SECONDS);
+        let first = first.unwrap_or_else(|| floor(part.meta.first));
+        let end = end.unwrap_or_else(|| floor(part.meta.last) + 1);
+        if first >= end {
+            return Ok(true);
         }
-        Ok(Some(usage))
+        for row in self.view.fjall.range(&part.counts, quarter_key(first)..quarter_key(end)) {
+            let (key, value) = row.into_inner()?;
+            let count = read_row(&key, &value)?;
+            let start = Instant::from_parts(count.quarter * QUARTER_SECONDS, 0)
+                .ok_or(IndexError::Damaged("a count's quarter is out of range"))?;
+            if !each(start, &count.medication, count.count) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn row_by_row(
+        &self,
+        part: &PartView,
+        wanted: &dyn Fn(Instant) -> bool,
+        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
+    ) -> Result<bool, IndexError> {
+        let after_own_row = [OWN_ROW[0] + 1];
+        for row in self.view.fjall.range(&part.usages, after_own_row..) {
+            let (key, value) = row.into_inner()?;
+            let (instant, _) = read_place(&key)?;
+            if wanted(instant) {
+                let payload = read_usage_value(&value, key_patient(&key)?)?;
+                if !each(instant, peek(&payload)?.medication, 1) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 
-impl Iterator for History {
-    type Item = Result<IndexedUsage, IndexError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.try_next();
-        self.failed = next.is_err();
-        next.transpose()
-    }
+/// The first quarter that begins at or after `instant`.
+fn ceil_quarter(instant: Instant) -> i64 {
+    let seconds = instant.seconds() + i64::from(instant.nanos() > 0);
+    -(-seconds).div_euclid(QUARTER_SECONDS)
 }
