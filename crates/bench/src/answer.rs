@@ -37,12 +37,8 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
     };
     let lines = &bytes[..end + 2];
     let first_end = memchr(b'\r', lines).expect("the head ends in a line's end");
-    let mut head = Head {
-        first_line: &lines[..first_end],
-        head_bytes: end + 4,
-        body_bytes: 0,
-        close: false,
-    };
+    let mut head =
+        Head { first_line: &lines[..first_end], head_bytes: end + 4, body_bytes: 0, close: false };
     let mut rest = &lines[first_end + 2..];
     while !rest.is_empty() {
         let line_end = memchr(b'\n', rest).ok_or(HeadError::Malformed)?;

@@ -154,8 +154,11 @@ pub(crate) fn post(flags: &PostFlags) -> Result<ExitCode> {
 pub(crate) fn read(flags: &ReadFlags) -> Result<ExitCode> {
     let (address, path) = parse_url(&flags.load.url)?;
     let count = flags.load.patients;
-    let patients =
-        Patients::Zipf(Zipf::new(u32::try_from(count).context("too many patients")?, flags.zipf, 1));
+    let patients = Patients::Zipf(Zipf::new(
+        u32::try_from(count).context("too many patients")?,
+        flags.zipf,
+        1,
+    ));
     let digits = flags.id_digits.unwrap_or_else(|| id_digits(count));
     let gets = Gets::new(&path, patients, digits, flags.limit);
     tell(&run(&flags.load.load(address), Requests::Gets(gets))?, flags.load.json)

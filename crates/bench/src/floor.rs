@@ -105,7 +105,11 @@ impl Floor {
         let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&patience),
+            ) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error).context("waiting for events"),
             }
@@ -193,7 +197,12 @@ impl Connection {
     }
 
     /// Takes what came in and appends an answer for each request that is whole.
-    fn read(&mut self, came: &[u8], answers: [&[u8]; 2], out: &mut Vec<u8>) -> Result<(), HeadError> {
+    fn read(
+        &mut self,
+        came: &[u8],
+        answers: [&[u8]; 2],
+        out: &mut Vec<u8>,
+    ) -> Result<(), HeadError> {
         if self.partial.is_empty() {
             let used = self.take_requests(came, answers, out)?;
             self.partial.extend_from_slice(&came[used..]);
@@ -251,7 +260,8 @@ impl Connection {
         // While answers wait nothing is read, so that they cannot pile up.
         let wanted = if self.unsent.is_empty() { EventFlags::IN } else { EventFlags::OUT };
         let changed = !self.unsent.is_empty() || bytes.is_empty();
-        !changed || epoll::modify(epoll, &self.socket, EventData::new_u64(number as u64), wanted).is_ok()
+        !changed
+            || epoll::modify(epoll, &self.socket, EventData::new_u64(number as u64), wanted).is_ok()
     }
 }
 
@@ -294,7 +304,10 @@ mod tests {
         let post = "POST /api/usages HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
         check(&[&format!("{post}body")], &["A"]);
         check(&[post, "bo", "dy"], &["", "", "A"]);
-        check(&["POST / HT", "TP/1.1\r\nContent-Le", "ngth: 2\r\n\r", "\n{", "}"], &["", "", "", "", "A"]);
+        check(
+            &["POST / HT", "TP/1.1\r\nContent-Le", "ngth: 2\r\n\r", "\n{", "}"],
+            &["", "", "", "", "A"],
+        );
         check(&["GET / HTTP/1.1\r\n\r\n"], &["A"]);
     }
 

@@ -141,6 +141,9 @@ mod tests {
 
     #[test]
     fn ids_have_room_for_the_last_patient() {
-        assert_eq!((id_digits(1), id_digits(900), id_digits(901), id_digits(1_000_000)), (3, 3, 4, 7));
+        assert_eq!(
+            (id_digits(1), id_digits(900), id_digits(901), id_digits(1_000_000)),
+            (3, 3, 4, 7)
+        );
     }
 }

@@ -12,9 +12,26 @@ const SECOND_STRIDE: u64 = 7_919;
 /// Digits of a key's own number.
 const KEY_DIGITS: usize = 14;
 const MEDICATIONS: [&str; 20] = [
-    "Albuterol", "Budesonide", "Fluticasone", "Salmeterol", "Formoterol", "Tiotropium", "Ipratropium",
-    "Beclomethasone", "Mometasone", "Ciclesonide", "Levalbuterol", "Umeclidinium", "Vilanterol",
-    "Indacaterol", "Olodaterol", "Glycopyrronium", "Aclidinium", "Terbutaline", "Salbutamol", "Cromolyn",
+    "Albuterol",
+    "Budesonide",
+    "Fluticasone",
+    "Salmeterol",
+    "Formoterol",
+    "Tiotropium",
+    "Ipratropium",
+    "Beclomethasone",
+    "Mometasone",
+    "Ciclesonide",
+    "Levalbuterol",
+    "Umeclidinium",
+    "Vilanterol",
+    "Indacaterol",
+    "Olodaterol",
+    "Glycopyrronium",
+    "Aclidinium",
+    "Terbutaline",
+    "Salbutamol",
+    "Cromolyn",
 ];
 
 /// What the posts are like.
@@ -249,7 +266,10 @@ mod tests {
     fn next(posts: &mut Posts) -> (String, String) {
         let text = String::from_utf8(posts.next().to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}\r", body.len())) || head.ends_with(&format!("Content-Length: {}", body.len())));
+        assert!(
+            head.contains(&format!("Content-Length: {}\r", body.len()))
+                || head.ends_with(&format!("Content-Length: {}", body.len()))
+        );
         (head.to_owned(), body.to_owned())
     }
 
@@ -319,7 +339,10 @@ mod tests {
     fn questions_name_the_patients_that_posts_write() {
         let mut gets = Gets::new("/api/usages", Patients::each(1_000), id_digits(1_000), 100);
         let first = String::from_utf8(gets.next().to_vec()).unwrap();
-        assert!(first.starts_with("GET /api/usages?patientId=0100&limit=100 HTTP/1.1\r\n"), "{first}");
+        assert!(
+            first.starts_with("GET /api/usages?patientId=0100&limit=100 HTTP/1.1\r\n"),
+            "{first}"
+        );
         assert!(first.ends_with("\r\n\r\n"));
         assert_ne!(gets.next(), first.as_bytes());
     }

@@ -17,7 +17,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A listener that does not block; what it accepts has no Nagle's delay either.
 pub(crate) fn listen(address: &str) -> Result<TcpListener> {
-    let address: SocketAddr = address.parse().with_context(|| format!("`{address}` is no IP:PORT"))?;
+    let address: SocketAddr =
+        address.parse().with_context(|| format!("`{address}` is no IP:PORT"))?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -51,7 +52,9 @@ pub(super) fn connect_soon(address: SocketAddr, count: u64) -> Result<OwnedFd> {
     if address.ip() == Ipv4Addr::LOCALHOST {
         let last = u8::try_from(count % u64::from(SOURCES)).expect("below the number of sources");
         bind_address_only(&socket)?;
-        socket.bind(&SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1 + last), 0)).into())?;
+        socket.bind(
+            &SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1 + last), 0)).into(),
+        )?;
     }
     match socket.connect(&address.into()) {
         Ok(()) => {}

@@ -282,7 +282,8 @@ impl<'a> Engine<'a> {
     }
 
     fn watch(&mut self, number: usize, wanted: EventFlags) {
-        let socket = self.slots[number].socket.as_ref().expect("only an open connection is watched");
+        let socket =
+            self.slots[number].socket.as_ref().expect("only an open connection is watched");
         if epoll::modify(&self.epoll, socket, EventData::new_u64(number as u64), wanted).is_err() {
             self.lose(number);
         }
@@ -419,9 +420,9 @@ impl<'a> Engine<'a> {
     fn report(self) -> Report {
         let until = self.last_answer_ns.min(self.end_ns);
         let seconds = seconds(until.saturating_sub(self.measured_from_ns));
-        let due = self.schedule.as_ref().map(|schedule| schedule.due_count(self.end_ns));
+        let not_taken = |schedule: &Schedule| schedule.due_count(self.end_ns) - schedule.taken();
         let capped = self.load.requests_max.is_some();
-        let unsent = due.filter(|_| !capped).map_or(0, |due| due.saturating_sub(self.counts.sent));
+        let unsent = self.schedule.as_ref().filter(|_| !capped).map_or(0, not_taken);
         #[expect(clippy::cast_precision_loss, reason = "a count of a run is far below 2^53")]
         let rate = if seconds > 0.0 { self.usages_measured as f64 / seconds } else { 0.0 };
         Report {
@@ -456,7 +457,9 @@ impl Slot {
     fn take(&mut self, came: &[u8]) -> Came {
         match self.waiting {
             Waiting::Idle | Waiting::End => Came::Broken,
-            Waiting::Body { status, left, close } => self.take_body(came.len(), status, left, close),
+            Waiting::Body { status, left, close } => {
+                self.take_body(came.len(), status, left, close)
+            }
             Waiting::Head if self.partial.is_empty() => self.take_head(came),
             Waiting::Head => {
                 let mut all = std::mem::take(&mut self.partial);
@@ -502,7 +505,8 @@ fn seconds(ns: u64) -> f64 {
 
 fn own_cpu_seconds() -> f64 {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(used.tv_sec.cast_unsigned(), u32::try_from(used.tv_nsec).unwrap_or(0)).as_secs_f64()
+    Duration::new(used.tv_sec.cast_unsigned(), u32::try_from(used.tv_nsec).unwrap_or(0))
+        .as_secs_f64()
 }
 
 #[cfg(test)]
