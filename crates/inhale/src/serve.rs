@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use edge::{Deadlines, LogPolicy};
 use server::{Listeners, Server};
-use store::{Store, SystemClock, Tickets};
+use store::{IndexOptions, Store, SystemClock, Tickets};
 use telemetry::Histogram;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
-use crate::flags::{LogLevel, ServeFlags, UnknownFieldsFlag};
+use crate::flags::{LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
 use crate::takeover::{self, Successor};
 use crate::units::size_text;
 
@@ -123,6 +123,8 @@ fn store_config(flags: &ServeFlags) -> store::Config {
         ..config.journal
     };
     config.tail_bytes_max = bytes(flags.tail_max);
+    config.index_enabled = flags.index == Switch::On;
+    config.index = IndexOptions { cache_bytes: flags.index_cache.as_u64(), ..config.index };
     config.key_window = flags.key_window;
     config
 }

@@ -14,6 +14,9 @@ pub struct Config {
     pub journal: journal::Options,
     /// Memory for usages that the index has not taken yet. Appends are refused above it.
     pub tail_bytes_max: usize,
+    /// Whether there is an index. Without it there are receipts of plain ids, and nothing else is
+    /// read; keyed usages are refused.
+    pub index_enabled: bool,
     /// The index's settings.
     pub index: IndexOptions,
     /// When the index takes what has gathered.
@@ -45,6 +48,7 @@ impl Config {
             dir: dir.into(),
             journal: journal::Options::default(),
             tail_bytes_max: 64 << 20,
+            index_enabled: true,
             index: IndexOptions::default(),
             run: RunOptions::default(),
             key_window: Duration::from_secs(30 * 24 * 3600),

@@ -76,6 +76,9 @@ impl Indexer {
 
     /// Takes one run, waiting for it for up to `patience` if there is not enough for a full one.
     pub(crate) fn step(&mut self, shared: &Shared, patience: Duration) -> Step {
+        if !shared.config.index_enabled {
+            return Step::Stopped;
+        }
         let Ok(index) = shared.slot.get() else { return self.reopen(shared) };
         let cursor = index.cursor();
         shared.projection.store(cursor, Ordering::Release);

@@ -63,14 +63,21 @@ impl Store {
         config.validate().map_err(OpenError::Config)?;
         let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
         let durable = journal.durable();
-        let index = open_index(&config, journal.meta().store_id, durable).and_then(|index| {
-            // A new index has nothing to wait for below the oldest frame.
-            index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
-            Ok(index)
-        });
+        let index = if config.index_enabled {
+            open_index(&config, journal.meta().store_id, durable).and_then(|index| {
+                // A new index has nothing to wait for below the oldest frame.
+                index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
+                Ok(index)
+            })
+        } else {
+            Err("it is switched off".to_owned())
+        };
         let cursor = index.as_ref().map_or(0, |index| index.cursor());
         let projection = Arc::new(AtomicU64::new(cursor));
-        journal.register_projection("index", Arc::clone(&projection));
+        // Retention waits for nobody who never comes.
+        if config.index_enabled {
+            journal.register_projection("index", Arc::clone(&projection));
+        }
         let (tail, claims) = crate::restore::restore(&journal, &config, cursor);
         let tail = Arc::new(tail);
         let pushed = Arc::clone(&tail);

@@ -7,5 +7,6 @@ mod killed;
 mod model;
 mod reading;
 mod restart;
+mod switched_off;
 
 mod waiting;
