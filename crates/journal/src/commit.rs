@@ -134,7 +134,9 @@ impl Shared {
             .file
             .write_all_at(bytes, active.at.offset)
             .and_then(|()| active.file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = written
+            && !self.options.sabotage.failed_syncs
+        {
             let segment = active.header.number;
             self.poison(format!("writing a batch to segment {segment}: {error}"));
             return Err(CommitError::Poisoned);

@@ -45,7 +45,7 @@ pub use format::{Batch, FrameKind, FrameView, OwnedFrame};
 pub use housekeep::Housekept;
 pub use journal::Journal;
 pub use meta::StoreMeta;
-pub use options::Options;
+pub use options::{Options, Sabotage};
 pub use pending::Appender;
 pub use reader::Reader;
 pub use shared::{CommitObserver, SyncObserver};

@@ -30,6 +30,22 @@ pub struct Options {
     /// Fixes salts and ids for a simulation. `None`, the default, takes them from the system's
     /// random source, which is what keeps a client from forging a batch.
     pub seed: Option<u64>,
+    /// Protections switched off, so that a test can show that it would notice. Never for data that
+    /// anyone wants to keep.
+    #[doc(hidden)]
+    pub sabotage: Sabotage,
+}
+
+/// See [`Options::sabotage`]. The default switches nothing off.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// Recovery believes the last batch as it is read, instead of copying it into a fresh segment.
+    pub unproven_tail: bool,
+    /// Recovery cuts at the first damage, whatever valid batches come after it.
+    pub later_batches: bool,
+    /// A batch is acknowledged although its write or sync failed.
+    pub failed_syncs: bool,
 }
 
 impl Default for Options {
@@ -45,6 +61,7 @@ impl Default for Options {
             compress_level: Some(3),
             store_number: None,
             seed: None,
+            sabotage: Sabotage::default(),
         }
     }
 }

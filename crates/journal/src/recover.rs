@@ -41,7 +41,10 @@ pub(crate) fn open(
     let (meta, created) = load_or_create_meta(&*disk, &*clock, &options)?;
     let layout = survey(&*disk, Some(&meta.store_id))?;
     layout.check_no_gap_behind()?;
-    let tail = tail::find(&*disk, &layout)?;
+    let mut tail = tail::find(&*disk, &layout, options.sabotage.later_batches)?;
+    if options.sabotage.unproven_tail {
+        tail.unproven = None;
+    }
     let chain = match tail.segment {
         Some(last) => layout.chain(last)?,
         None => Vec::new(),
@@ -124,7 +127,10 @@ fn load_or_create_meta(
     if segment_there && !survey(disk, None)?.used.is_empty() {
         return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
     }
-    if !segment_there {
+    if segment_there {
+        // Its name may be in memory only: whoever made it may have been killed right after.
+        disk.sync_dir().map_err(opening("syncing the journal's directory"))?;
+    } else {
         prepare(disk, 1, options.segment_bytes).map_err(opening("preparing segment 1"))?;
     }
     let (store_id, check_key) =

@@ -33,13 +33,17 @@ pub(crate) struct Tail {
 
 /// Walks from the newest segment back to the first that holds a valid batch. A segment without
 /// one is not the truth of anything: its header names the segment that is.
-pub(crate) fn find(disk: &dyn Disk, layout: &Layout) -> Result<Tail, OpenError> {
+pub(crate) fn find(
+    disk: &dyn Disk,
+    layout: &Layout,
+    ignore_later: bool,
+) -> Result<Tail, OpenError> {
     let mut tail = Tail { end_seq: 1, ..Tail::default() };
     let mut number = layout.newest().unwrap_or(0);
     let mut empty_after: Option<&Found> = None;
     while number != 0 {
         let found = layout.segment(number)?;
-        if scan_segment(disk, found, &mut tail)? {
+        if scan_segment(disk, found, &mut tail, ignore_later)? {
             tail.segment = Some(number);
             return match empty_after {
                 Some(later) => check_reaches(found, later, tail),
@@ -75,7 +79,12 @@ fn check_reaches(found: &Found, later: &Found, tail: Tail) -> Result<Tail, OpenE
 }
 
 /// Reads one segment to its end. `false` when it holds no valid batch.
-fn scan_segment(disk: &dyn Disk, found: &Found, tail: &mut Tail) -> Result<bool, OpenError> {
+fn scan_segment(
+    disk: &dyn Disk,
+    found: &Found,
+    tail: &mut Tail,
+    ignore_later: bool,
+) -> Result<bool, OpenError> {
     let number = found.header.number;
     let doing = || format!("reading segment {number}");
     if found.header.kind == SegmentKind::Compressed {
@@ -94,7 +103,8 @@ fn scan_segment(disk: &dyn Disk, found: &Found, tail: &mut Tail) -> Result<bool,
         expected = expected.after(&batch.header);
         last = Some(batch);
     }
-    if let Some(later) = segment.find_batch(expected.offset) {
+    let later = segment.find_batch(expected.offset).filter(|_| !ignore_later);
+    if let Some(later) = later {
         return Err(OpenError::Corruption {
             segment: number,
             offset: expected.offset,

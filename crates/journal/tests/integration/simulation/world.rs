@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use journal::disk::SimDisk;
 use journal::disk::sim::{Crash, Lie, Rng};
+use journal::format::{BatchHeader, encode_frame};
 use journal::{
-    AppendError, CommitError, Committed, FrameKind, Journal, OpenError, Options, ReadError, Reader,
+    AppendError, CommitError, Committed, FrameKind, FrameView, Journal, OpenError, Options,
+    ReadError, Reader, Sabotage,
 };
 
 use super::model::Model;
@@ -23,8 +25,10 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// What a history is run with.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
-    /// Syncs that only pretend: the negative control.
+    /// Syncs that only pretend: a negative control.
     pub(super) lie: Lie,
+    /// Protections of the journal that are switched off: negative controls too.
+    pub(super) sabotage: Sabotage,
     /// The steps, when they are not to be drawn at random.
     pub(super) script: Option<Vec<Op>>,
     /// Options of the journal, when they are not to be drawn at random.
@@ -125,7 +129,7 @@ impl World {
             compress_level: rng.chance(3, 4).then_some(1),
             store_number: None,
             seed: Some(seed),
-            ..Options::default()
+            sabotage: settings.sabotage,
         };
         Self {
             options: settings.options.clone().unwrap_or(drawn),
@@ -261,7 +265,33 @@ impl World {
         self.rng.fill(&mut payload[9..]);
         payload[1..9].copy_from_slice(&self.next_payload.to_le_bytes());
         self.next_payload += 1;
+        if self.rng.chance(1, 24) {
+            payload.extend(self.forgery());
+        }
         payload
+    }
+
+    /// What a client could send that knows the format and everything else but the salt: a batch
+    /// that claims to come later, at every alignment.
+    fn forgery(&mut self) -> Vec<u8> {
+        let first_seq = self.model.end_seq() + self.rng.below(20);
+        let mut frame = Vec::new();
+        let (kind, payload) = (FrameKind::Usage, &b"forged"[..]);
+        let view = FrameView { seq: first_seq, kind, stream: 0, key_id: 0, payload };
+        encode_frame(view, &mut frame);
+        let header = BatchHeader {
+            salt: self.rng.bits(),
+            epoch: u32::try_from(1 + self.rng.below(12)).expect("small"),
+            frames: 1,
+            first_seq,
+            bytes: u32::try_from(frame.len()).expect("small"),
+            payload_crc: crc32c::crc32c(&frame),
+            prev_chain: 0,
+            committed_ms: self.wall_ms(),
+        };
+        let batch = [&header.encode()[..], &frame].concat();
+        let aligned = batch.len().next_multiple_of(8) + 1;
+        (0..8).flat_map(|_| batch.iter().copied().chain([0; 16]).take(aligned)).collect()
     }
 
     fn append(&mut self, frames: u64) -> Result<(), String> {
@@ -350,7 +380,7 @@ impl World {
             Ok(frame) => {
                 let journal::OwnedFrame { seq, kind, stream, key_id, payload } = &frame;
                 let (seq, kind, stream, key_id) = (*seq, *kind, *stream, *key_id);
-                self.model.check_frame(journal::FrameView { seq, kind, stream, key_id, payload })
+                self.model.check_frame(FrameView { seq, kind, stream, key_id, payload })
             }
             Err(ReadError::NotYet) => self.excuse(
                 seq == 0 || seq >= self.model.end_seq(),
