@@ -58,3 +58,48 @@ fn restore_claim(claims: &Claims, seq: u64, payload: &[u8]) {
         claims.restore(key, Claim { seq, received_ms: record.received_ms, digest });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Store, SystemClock};
+
+    const JSON: &[u8] =
+        br#"{"patientId":"100","timestamp":"2026-11-01T00:00:00Z","medication":"Albuterol"}"#;
+
+    fn open(dir: &Path) -> Store {
+        let mut config = Config::new(dir);
+        config.journal.segment_bytes = 64 << 10;
+        config.journal.pending_bytes_max = 16 << 10;
+        config.journal.reserve_bytes = 0;
+        Store::open(config, Arc::new(SystemClock::new())).expect("opens")
+    }
+
+    /// Appends a keyed usage that no index has seen, opens the store again, lets `meanwhile` do
+    /// its work, and appends it once more; returns whether the store knew it.
+    fn known_after_restart(meanwhile: impl FnOnce(&Store)) -> bool {
+        let dir = tempfile::tempdir().expect("a folder");
+        let usage = usage::decode(JSON, usage::UnknownFields::Refuse).expect("valid");
+        let store = open(dir.path());
+        let first = store.append_keyed(&usage, "default", "k", 0).expect("new");
+        store.close().expect("closes");
+        drop(store);
+        let store = open(dir.path());
+        meanwhile(&store);
+        let again = store.append_keyed(&usage, "default", "k", 0).expect("answered");
+        assert_eq!(again.replayed, again.seq == first.seq);
+        again.replayed
+    }
+
+    #[test]
+    fn keys_that_the_index_has_not_seen_are_known_after_a_restart() {
+        assert!(known_after_restart(|_| {}));
+    }
+
+    #[test]
+    fn control_without_restored_claims_the_key_would_be_stored_twice() {
+        assert!(!known_after_restart(|store| store.shared.claims.clear()));
+    }
+}

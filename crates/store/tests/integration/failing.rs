@@ -10,7 +10,7 @@ use crate::model::Model;
 
 #[test]
 fn a_full_tail_refuses_until_the_index_has_taken_some() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut config = config(dir.path());
     config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
     let store = open(config.clone());
@@ -48,7 +48,7 @@ fn break_index(store: &Store, dir: &std::path::Path) {
 
 #[test]
 fn without_an_index_usages_without_keys_are_accepted_and_all_comes_back() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut config = config(dir.path());
     let store = start(config.clone());
     let mut model = Model::default();
@@ -89,7 +89,7 @@ fn without_an_index_usages_without_keys_are_accepted_and_all_comes_back() {
 
 #[test]
 fn an_index_that_loses_its_place_while_running_is_never_asked_about_keys() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let clock = Arc::new(StillClock::default());
     clock.wall_ms.store(START_MS, Ordering::Relaxed);
     let config = config(dir.path());

@@ -186,3 +186,9 @@ pub(crate) fn whole_history(store: &Store, mut query: HistoryQuery) -> Vec<Store
         }
     }
 }
+
+/// A folder in memory where there is one: nothing here depends on what a disk has synced.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a folder for the test")
+}

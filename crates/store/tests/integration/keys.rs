@@ -30,7 +30,7 @@ fn check_reused(store: &Store, sent: &Sent) {
 
 #[test]
 fn a_key_is_known_wherever_its_usage_is() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut store = open(config(dir.path()));
     let first = post(&store, &keyed("a")).expect("new");
     let other = Sent { medication: "Salmeterol".into(), ..keyed("a") };
@@ -59,7 +59,7 @@ fn a_key_is_known_wherever_its_usage_is() {
 
 #[test]
 fn content_is_what_was_sent_and_principals_have_keys_of_their_own() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let append = |json: &str, principal: &str| {
         let usage = usage::decode(json.as_bytes(), usage::UnknownFields::Refuse).expect("valid");
@@ -80,7 +80,7 @@ fn content_is_what_was_sent_and_principals_have_keys_of_their_own() {
 
 #[test]
 fn usages_without_a_key_are_never_taken_for_one_another() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let seqs: BTreeSet<u64> = (0..10).map(|_| post(&store, &nth(1)).expect("room").seq).collect();
     assert_eq!(seqs.len(), 10);
@@ -88,7 +88,7 @@ fn usages_without_a_key_are_never_taken_for_one_another() {
 
 #[test]
 fn a_batch_treats_its_own_keys_as_if_they_came_one_by_one() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let stored = post(&store, &keyed("old")).expect("new");
     commit(&store);
@@ -118,7 +118,7 @@ fn a_batch_treats_its_own_keys_as_if_they_came_one_by_one() {
 
 #[test]
 fn one_key_from_many_threads_is_one_usage() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = start(config(dir.path()));
     const THREADS: usize = 6;
     const KEYS: usize = 400;
@@ -161,7 +161,7 @@ fn one_key_from_many_threads_is_one_usage() {
 
 #[test]
 fn a_key_beyond_its_window_is_new_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let clock = Arc::new(StillClock::default());
     clock.wall_ms.store(START_MS, Ordering::Relaxed);
     let store = Store::open(config(dir.path()), clock).expect("opens");

@@ -41,7 +41,7 @@ fn sent(n: u64) -> Sent {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_doubled_by_a_kill() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut model = Model::default();
     for cycle in 0..4u64 {
         let mut child = Command::new(std::env::current_exe().expect("known"))

@@ -7,6 +7,6 @@ mod killed;
 mod model;
 mod reading;
 mod restart;
+mod simulation;
 mod switched_off;
-
 mod waiting;

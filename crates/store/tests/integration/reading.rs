@@ -10,7 +10,7 @@ use crate::model::{Model, answers};
 
 #[test]
 fn a_read_sees_what_was_acknowledged_before_it_while_others_append() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = start(config(dir.path()));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -80,7 +80,7 @@ fn half_indexed(dir: &std::path::Path, n: u64, indexed: u64) -> (store::Store, M
 #[test]
 fn answers_are_the_same_from_tail_and_index_in_any_proportion() {
     for indexed in [0, 31, 60, 119] {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = folder();
         let (store, model) = half_indexed(dir.path(), 120, indexed);
         model.compare(&store);
         let before = answers(&store);
@@ -92,7 +92,7 @@ fn answers_are_the_same_from_tail_and_index_in_any_proportion() {
 
 #[test]
 fn a_history_can_be_filtered() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (store, model) = half_indexed(dir.path(), 150, 70);
     let check = |change: &dyn Fn(&mut HistoryQuery)| {
         let mut query = history_of("patient-2");
@@ -118,7 +118,7 @@ fn a_history_can_be_filtered() {
 
 #[test]
 fn pages_show_the_journal_as_the_first_page_saw_it() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (store, model) = half_indexed(dir.path(), 100, 50);
     let mut query = history_of("patient-1");
     let expected = model.history(&query, u64::MAX);
@@ -144,7 +144,7 @@ fn pages_show_the_journal_as_the_first_page_saw_it() {
 
 #[test]
 fn a_receipt_needs_the_whole_id() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let accepted = post(&store, &nth(1)).expect("room");
     assert_eq!(store.receipt(&accepted.id).expect("served"), None, "not durable yet");
@@ -160,7 +160,7 @@ fn a_receipt_needs_the_whole_id() {
 
 #[test]
 fn receipts_come_from_compressed_segments_too() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let mut accepted = Vec::new();
     for n in 0..3000 {

@@ -37,7 +37,7 @@ fn check_answers(store: &Store, expected: &Answers) {
 
 #[test]
 fn a_restart_changes_no_answer() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (config, expected) = filled(dir.path());
     for _ in 0..2 {
         let store = start(config.clone());
@@ -49,7 +49,7 @@ fn a_restart_changes_no_answer() {
 
 #[test]
 fn without_its_index_folder_a_store_gives_the_same_answers() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (mut config, expected) = filled(dir.path());
     // Once all of it fits into the tail, which serves at once; once it does not.
     for tail_bytes_max in [4 << 20, 64 << 10] {
@@ -74,7 +74,7 @@ fn without_its_index_folder_a_store_gives_the_same_answers() {
 
 #[test]
 fn an_index_of_another_store_is_not_believed() {
-    let (dir, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    let (dir, other) = (folder(), folder());
     let (config, expected) = filled(dir.path());
     let other_config = crate::harness::config(other.path());
     let store = start(other_config.clone());
@@ -91,7 +91,7 @@ fn an_index_of_another_store_is_not_believed() {
 
 #[test]
 fn an_index_ahead_of_its_journal_is_made_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (config, expected) = filled(dir.path());
     // A copy of the journal is kept, more is stored, and the copy put back.
     let kept = dir.path().join("kept");
@@ -112,7 +112,7 @@ fn an_index_ahead_of_its_journal_is_made_again() {
 
 #[test]
 fn rebuild_makes_the_index_again_and_says_how_far_it_is() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (config, expected) = filled(dir.path());
     let mut seen = Vec::new();
     let clock = Arc::new(SystemClock::new());
@@ -127,7 +127,7 @@ fn rebuild_makes_the_index_again_and_says_how_far_it_is() {
 
 #[test]
 fn an_index_with_lost_or_damaged_files_is_made_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let (config, expected) = filled(dir.path());
     let whole = dir.path().join("whole");
     copy_dir(&config.index_dir(), &whole);

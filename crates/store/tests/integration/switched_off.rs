@@ -6,7 +6,7 @@ use crate::harness::*;
 
 #[test]
 fn usages_are_kept_without_an_index_and_found_once_there_is_one() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let mut config = config(dir.path());
     config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
     config.index_enabled = false;

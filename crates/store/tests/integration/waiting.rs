@@ -49,7 +49,7 @@ impl<F: Future> Task<F> {
 
 #[test]
 fn a_batch_wakes_the_core_once_and_then_whoever_it_covers() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let tickets = Tickets::new(&store);
     let driver = Task::new(tickets.drive());
@@ -81,7 +81,7 @@ fn a_batch_wakes_the_core_once_and_then_whoever_it_covers() {
 
 #[test]
 fn whoever_does_not_wait_any_more_holds_up_nobody() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = open(config(dir.path()));
     let tickets = Tickets::new(&store);
     let driver = Task::new(tickets.drive());
@@ -101,7 +101,7 @@ fn whoever_does_not_wait_any_more_holds_up_nobody() {
 
 #[test]
 fn tickets_work_across_threads_and_end_with_the_store() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = start(config(dir.path()));
     std::thread::scope(|scope| {
         for _ in 0..3 {
