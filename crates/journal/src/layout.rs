@@ -79,7 +79,7 @@ fn set_unused_aside(disk: &dyn Disk, layout: &mut Layout) -> Result<(), OpenErro
 }
 
 /// The file's length if everything after the header page is zeros.
-fn body_if_zero(number: u64, file: &dyn File) -> Result<Option<u64>, OpenError> {
+pub(crate) fn body_if_zero(number: u64, file: &dyn File) -> Result<Option<u64>, OpenError> {
     let bytes = read_whole(file).map_err(opening(format!("reading segment {number}")))?;
     let body = bytes.get(HEADER_PAGE_BYTES..).unwrap_or_default();
     Ok(is_zero(body).then_some(bytes.len() as u64))

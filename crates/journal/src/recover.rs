@@ -11,9 +11,9 @@ use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
-    align_batch, segment_file_name,
+    align_batch, segment_file_name, segment_number,
 };
-use crate::layout::{Layout, survey};
+use crate::layout::{Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::segment_room;
 use crate::meta::{META_FILE, StoreMeta};
@@ -38,7 +38,7 @@ pub(crate) fn open(
     options.validate().map_err(OpenError::Options)?;
     let begun = clock.monotonic();
     let lock_file = take_lock(&*disk)?;
-    let (meta, created) = load_or_create_meta(&*disk, &*clock, &options)?;
+    let (meta, created) = load_or_invent_meta(&*disk, &*clock, &options)?;
     let layout = survey(&*disk, Some(&meta.store_id))?;
     layout.check_no_gap_behind()?;
     let mut tail = tail::find(&*disk, &layout, options.sabotage.later_batches)?;
@@ -59,6 +59,9 @@ pub(crate) fn open(
     let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
     let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
     let active = secure(&*disk, &layout, &tail, header)?;
+    if created {
+        meta.create(&*disk).map_err(opening("creating store.meta"))?;
+    }
 
     let mut segments: VecDeque<Segment> = chain
         .into_iter()
@@ -102,16 +105,16 @@ fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
     })
 }
 
-/// Loads `store.meta`, or creates a store in a directory that holds no segment with anything in
-/// it. A first, empty segment is made before it, so that a store whose segments are all gone can
-/// be told from one that was never used.
-fn load_or_create_meta(
+/// Loads `store.meta`, or makes up that of a new store. A new one is written only when the first
+/// segment is durable in use, so that a store whose segments are all gone can be told from one
+/// whose creation was cut short.
+fn load_or_invent_meta(
     disk: &dyn Disk,
     clock: &dyn Clock,
     options: &Options,
 ) -> Result<(StoreMeta, bool), OpenError> {
     let names = disk.list().map_err(opening("listing the journal's directory"))?;
-    let segment_there = names.iter().any(|name| crate::format::segment_number(name).is_some());
+    let segment_there = names.iter().any(|name| segment_number(name).is_some());
     if names.iter().any(|name| name == META_FILE) {
         let meta = StoreMeta::load(disk)?;
         if !segment_there {
@@ -124,21 +127,29 @@ fn load_or_create_meta(
             _ => Ok((meta, false)),
         };
     }
-    if segment_there && !survey(disk, None)?.used.is_empty() {
-        return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
-    }
     if segment_there {
-        // Its name may be in memory only: whoever made it may have been killed right after.
-        disk.sync_dir().map_err(opening("syncing the journal's directory"))?;
-    } else {
-        prepare(disk, 1, options.segment_bytes).map_err(opening("preparing segment 1"))?;
+        remove_unwritten(disk)?;
     }
     let (store_id, check_key) =
         random::store_secrets(options).map_err(opening("taking random bytes"))?;
     let store_number = options.store_number.unwrap_or(0);
     let meta = StoreMeta { store_id, store_number, check_key, created_ms: clock.wall_ms() };
-    meta.create(disk).map_err(opening("creating store.meta"))?;
     Ok((meta, true))
+}
+
+/// Removes the segments of a creation that was cut short. They may have a header, but no batch:
+/// one with anything in it has lost its `store.meta`.
+fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
+    let layout = survey(disk, None)?;
+    for &number in layout.used.keys() {
+        let file = disk
+            .open(&segment_file_name(number))
+            .map_err(opening(format!("reading segment {number}")))?;
+        if body_if_zero(number, &*file)?.is_none() {
+            return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
+        }
+    }
+    tidy(disk, &VecDeque::new())
 }
 
 /// The header of the segment that begins the new epoch.
@@ -197,12 +208,7 @@ fn secure(
     let number = header.number;
     let doing = || format!("beginning segment {number}");
     let prepared = if layout.spares.contains_key(&number) {
-        // In a store that was never used the spare must not be gone for a moment: its presence
-        // tells that store from one that has lost every segment.
-        if !layout.used.is_empty() {
-            own_spare(disk, number).map_err(opening(doing()))?;
-        }
-        disk.sync_dir().map_err(opening(doing()))?;
+        own_spare(disk, number).map_err(opening(doing()))?;
         let file = disk.open(&segment_file_name(number)).map_err(opening(doing()))?;
         file.sync_all().map_err(opening(doing()))?;
         Prepared { number, bytes: header.segment_bytes, file }
@@ -229,7 +235,8 @@ fn own_spare(disk: &dyn Disk, number: u64) -> io::Result<()> {
     let name = segment_file_name(number);
     let tmp = format!("{name}.tmp");
     disk.rename(&name, &tmp)?;
-    disk.rename(&tmp, &name)
+    disk.rename(&tmp, &name)?;
+    disk.sync_dir()
 }
 
 /// Removes what the fresh segment has made needless, and leftovers of writes that never ended.
@@ -237,7 +244,7 @@ fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> 
     let doing = "removing leftovers";
     let mut removed = false;
     for name in disk.list().map_err(opening(doing))? {
-        let leftover = match crate::format::segment_number(&name) {
+        let leftover = match segment_number(&name) {
             Some(number) => !segments.iter().any(|segment| segment.header.number == number),
             None => name.ends_with(".tmp"),
         };
