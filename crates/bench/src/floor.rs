@@ -75,6 +75,7 @@ struct Connection {
     /// What the socket did not take yet.
     unsent: Vec<u8>,
     closing: bool,
+    answered: u64,
 }
 
 impl Floor {
@@ -159,9 +160,9 @@ impl Floor {
                 Ok((_, count)) => {
                     self.write.clear();
                     let answers = [self.answer.as_slice(), self.answer_close.as_slice()];
-                    let before = self.write.len();
+                    let before = connection.answered;
                     let read = connection.read(&self.read[..count], answers, &mut self.write);
-                    self.answered += ((self.write.len() - before) / self.answer.len()) as u64;
+                    self.answered += connection.answered - before;
                     if let Some((after, time)) = self.stall
                         && self.answered >= after
                     {
@@ -193,6 +194,7 @@ impl Connection {
             answer_owed: None,
             unsent: Vec::new(),
             closing: false,
+            answered: 0,
         }
     }
 
@@ -234,6 +236,7 @@ impl Connection {
             if let Some(close) = self.answer_owed.take() {
                 out.extend_from_slice(answers[usize::from(close)]);
                 self.closing = close;
+                self.answered += 1;
                 continue;
             }
             let Some(head) = parse_head(&bytes[used..])? else { break };
@@ -270,11 +273,10 @@ fn fixed_answer(status: u16, close: bool) -> Vec<u8> {
     let id = "0193591e-0000-7000-8000-000000000000";
     let body = format!("{{\"id\":\"{id}\"}}");
     let reason = if status == 201 { "Created" } else { "Answer" };
-    // Both of one length, so that answers can be counted by their bytes.
-    let connection = if close { "connection: close\r\n" } else { "x-benchmark: base\r\n" };
+    let connection = if close { "connection: close\r\n" } else { "" };
     format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\n\
-         location: /api/usages/{id}\r\ndurability: fsync\r\n{connection}\
+         location: /api/usages/{id}\r\ndurability: fsync\r\nx-request-id: cf259fcdf721f3ef\r\n{connection}\
          content-length: {}\r\ndate: Tue, 01 Nov 2016 14:11:51 GMT\r\n\r\n{body}",
         body.len()
     )
@@ -321,10 +323,5 @@ mod tests {
     fn a_connection_that_is_to_close_answers_no_more() {
         let one = "POST / HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
         check(&[&one.repeat(2), one], &["C", ""]);
-    }
-
-    #[test]
-    fn both_answers_have_one_length() {
-        assert_eq!(fixed_answer(201, true).len(), fixed_answer(201, false).len());
     }
 }
