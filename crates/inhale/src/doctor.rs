@@ -1,6 +1,11 @@
 //! `inhale doctor`: what the asked rate needs of this machine, what the machine gives, and the exact
 //! command that mends each difference.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "figures for people, far from any type's bounds"
+)]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

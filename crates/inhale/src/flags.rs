@@ -52,6 +52,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Store")]
     pub retain: Option<Duration>,
 
+    /// Say that the clock is right although it jumped; until then --retain deletes nothing
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Store")]
+    pub confirm_clock: bool,
+
     /// Refuse usages (507) once the journal takes this much disk; nothing is ever deleted for it
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub journal_bytes_max: Option<ByteSize>,

@@ -54,6 +54,9 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
     let syncs = Arc::new(Histogram::default());
     let observer = Arc::clone(&syncs);
     store.journal().on_sync(Box::new(move |took, _frames, _bytes| observer.record(took)));
+    if flags.confirm_clock {
+        store.journal().confirm_clock();
+    }
     store.start().context("starting the store's threads")?;
     announce(flags, &listeners, &store);
     let runtime = tokio::runtime::Builder::new_current_thread()

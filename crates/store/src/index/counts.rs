@@ -28,8 +28,9 @@ pub(super) struct Count {
 fn key(quarter: i64, medication: &[u8], run: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(medication.len() + 11);
     key.push(1);
-    // Instants lie in the years 1900 to 9998: their quarters fit 32 bits.
-    key.extend_from_slice(&((quarter + QUARTERS_OFFSET) as u32).to_be_bytes());
+    let quarter = u32::try_from(quarter + QUARTERS_OFFSET)
+        .expect("instants lie in the years 1900 to 9998, whose quarters fit 32 bits");
+    key.extend_from_slice(&quarter.to_be_bytes());
     key.extend_from_slice(medication);
     key.extend_from_slice(&run.to_be_bytes()[2..]);
     key

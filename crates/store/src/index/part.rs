@@ -67,8 +67,9 @@ impl Meta {
         let mut next = || words.next().unwrap_or_default();
         let (cursor, day, usages, received_ms_max) = (next(), next(), next(), next());
         let (first, last, nanos) = (next().cast_signed(), next().cast_signed(), next());
-        let first = Instant::from_parts(first, (nanos >> 32) as u32);
-        let last = Instant::from_parts(last, (nanos & u64::from(u32::MAX)) as u32);
+        let half = |nanos: u64| u32::try_from(nanos).expect("it is half of 64 bits");
+        let first = Instant::from_parts(first, half(nanos >> 32));
+        let last = Instant::from_parts(last, half(nanos & u64::from(u32::MAX)));
         let (Some(first), Some(last)) = (first, last) else { return Err(damaged) };
         Ok(Self { cursor, day, usages, first, last, received_ms_max })
     }

@@ -18,9 +18,10 @@ pub(super) fn patient_prefix(patient: &[u8], out: &mut Vec<u8>) {
     match u8::try_from(patient.len()) {
         Ok(short) if short < u8::MAX => out.push(short),
         _ => {
+            let length = u16::try_from(patient.len())
+                .expect("a patient's id has at most 128 characters of at most four bytes");
             out.push(u8::MAX);
-            // A patient's id has at most 128 characters of at most four bytes.
-            out.extend_from_slice(&(patient.len() as u16).to_be_bytes());
+            out.extend_from_slice(&length.to_be_bytes());
         }
     }
     out.extend_from_slice(patient);
