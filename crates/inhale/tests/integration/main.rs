@@ -1,0 +1,5 @@
+//! The program as whoever runs it sees it: processes, signals, files and sockets.
+
+mod client;
+mod process;
+mod upgrade;

@@ -1,0 +1,69 @@
+//! Ending and upgrading a server that is in full use.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rustix::process::Signal;
+
+use crate::client::Clients;
+use crate::process::{Server, usages_stored};
+
+const PATIENT: &str = "Canary-9b74c989";
+
+#[test]
+fn upgrades_under_load_fail_no_request_and_lose_nothing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let mut server = Server::start(&data, &log, &[]);
+    let clients = Clients::start(server.address, 8, PATIENT);
+    for _ in 0..2 {
+        clients.wait_for(300);
+        let next = Server::start(&data, &log, &["--takeover"]);
+        assert_eq!(next.address, server.address, "the very same sockets");
+        assert!(std::mem::replace(&mut server, next).wait().success());
+    }
+    clients.wait_for(300);
+    let counts = clients.stop();
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert_eq!(counts.failed.load(Relaxed), 0);
+    assert_eq!(usages_stored(&data), counts.acknowledged.load(Relaxed), "each is stored once");
+
+    let log = std::fs::read_to_string(log).expect("there is a log");
+    assert!(log.contains(r#""route":"/api/usages""#), "requests were logged");
+    assert!(!log.contains(PATIENT), "and no patient was");
+}
+
+#[test]
+fn sigterm_under_load_cuts_no_answer_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let server = Server::start(&data, &log, &["--shutdown-delay", "0s"]);
+    let clients = Clients::start(server.address, 8, PATIENT);
+    clients.wait_for(300);
+    server.signal(Signal::TERM);
+    let status = server.wait();
+    let counts = clients.stop();
+    assert!(status.success(), "{status}");
+    assert_eq!(counts.cut_off.load(Relaxed), 0);
+    // Without a successor the last requests find nobody; what was acknowledged is there.
+    assert!(usages_stored(&data) >= counts.acknowledged.load(Relaxed));
+}
+
+/// The control: a server that is killed does fail requests, and the clients notice.
+#[test]
+fn a_kill_fails_requests_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let server = Server::start(&data, &log, &[]);
+    let clients = Clients::start(server.address, 8, PATIENT);
+    clients.wait_for(300);
+    server.signal(Signal::KILL);
+    server.wait();
+    let counts = clients.stop();
+    assert!(counts.failed.load(Relaxed) > 0);
+    // The journal is mended by the next start, before it is counted.
+    let server = Server::start(&data, &log, &[]);
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert!(usages_stored(&data) >= counts.acknowledged.load(Relaxed));
+}
