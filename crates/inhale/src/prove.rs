@@ -188,7 +188,7 @@ fn report(flags: &ProveFlags, total: &Outcome) {
                 "lost": total.lost(),
                 "duplicated": total.duplicated,
                 "loss_per_crash_below": if total.lost() == 0 { Some(bound) } else { None },
-                "recovery_ms_max": total.longest_recovery.as_millis() as u64,
+                "recovery_ms_max": total.longest_recovery.as_secs_f64() * 1e3,
             })
         );
         return;

@@ -1,6 +1,8 @@
 //! What the index costs: CPU and bytes for each usage, memory, and the time of reads, at several
 //! sizes. `cargo run --release -p store --example index_cost -- DIR MILLIONS [keyed]`
 
+#![expect(clippy::print_stdout, reason = "a measurement tells its figures")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -137,7 +139,7 @@ fn now() -> Instant {
 
 fn clock(id: rustix::time::ClockId) -> Duration {
     let time = rustix::time::clock_gettime(id);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
 /// CPU time of all threads.

@@ -16,6 +16,9 @@ use crate::clock::now_ns;
 const START_TIME_MAX: Duration = Duration::from_secs(120);
 /// Time in which the index must catch up and compaction come to rest.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// Where usages are posted, and the first one that ever was.
+pub(crate) const USAGES: &str = "/api/usages";
+pub(crate) const BODY: &str = r#"{"patientId":"100","timestamp":"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)","medication":"Albuterol"}"#;
 const LAG: &str = "inhale_index_lag_usages";
 
 /// A server under test.
@@ -63,7 +66,14 @@ impl Starter {
     /// inhale on the store in `data`, with more options of `serve`.
     pub(crate) fn inhale(&self, data: &Path, options: &[&str]) -> Result<Server> {
         let server = self.inhale_unready(data, options)?;
-        server.wait_ready()?;
+        if options.contains(&"off") {
+            // Without its index it takes usages in, but does not call itself ready.
+            server.wait_until(|| {
+                matches!(request(server.address, "POST", USAGES, BODY), Ok((201, _)))
+            })?;
+        } else {
+            server.wait_ready()?;
+        }
         Ok(server)
     }
 
@@ -88,7 +98,7 @@ impl Starter {
         let process = Process::start(name, command, self.cores.server, self.cores.client)?;
         let mut server = Server { name, process, address, admin };
         let deadline = deadline(START_TIME_MAX);
-        while !matches!(request(address, "POST", "/api/usages", "{}"), Ok((201, _))) {
+        while !matches!(request(address, "POST", USAGES, BODY), Ok((201, _))) {
             if !server.process.is_running()? || now_ns() > deadline {
                 bail!("{name} did not start");
             }
@@ -103,17 +113,21 @@ impl Starter {
 
 impl Server {
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/api/usages", self.address)
+        format!("http://{}{USAGES}", self.address)
     }
 
     pub(crate) fn wait_ready(&self) -> Result<()> {
         let admin = self.admin.context("only inhale tells whether it is ready")?;
-        let deadline = deadline(SETTLE_TIME_MAX);
-        while !matches!(request(admin, "GET", "/readyz", ""), Ok((200, _))) {
+        self.wait_until(|| matches!(request(admin, "GET", "/readyz", ""), Ok((200, _))))
+    }
+
+    fn wait_until(&self, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = deadline(START_TIME_MAX);
+        while !ready() {
             // Reading its CPU fails when the process has ended.
             self.process.cpu_seconds()?;
             if now_ns() > deadline {
-                bail!("{} is not ready", self.name);
+                bail!("{} is not ready after {START_TIME_MAX:?}", self.name);
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -79,7 +79,7 @@ fn post_until_gone(url: &str, next: &AtomicU64, acknowledged: &AtomicU64) -> Vec
     let mut all = Vec::new();
     loop {
         let number = next.fetch_add(1, Relaxed);
-        let sent = Sent { number, keyed: number % 2 == 0 };
+        let sent = Sent { number, keyed: number.is_multiple_of(2) };
         let heard = post(&agent, url, &sent);
         let gone = matches!(heard, Heard::Unknown);
         if matches!(heard, Heard::Kept(_)) {

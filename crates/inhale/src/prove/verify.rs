@@ -45,7 +45,8 @@ fn receipt_matches(agent: &ureq::Agent, url: &str, sent: &Sent, id: &str) -> Res
     }
     let text = response.body_mut().read_to_string().context("reading a receipt")?;
     let receipt: serde_json::Value = serde_json::from_str(&text).context("parsing a receipt")?;
-    Ok(receipt["patientId"] == sent.number.to_string() && receipt["id"] == id)
+    let says = |field: &str, text: &str| receipt[field].as_str() == Some(text);
+    Ok(says("patientId", &sent.number.to_string()) && says("id", id))
 }
 
 /// What the journal holds of what was acknowledged.
@@ -58,7 +59,7 @@ pub(crate) struct Audit {
 
 /// Reads the journal of a stopped store from its first frame to its last, past every index.
 pub(crate) fn whole_journal(store: &Path, ledger: &Ledger) -> Result<Audit> {
-    let disk = RealDisk::open(&store::Config::new(store).journal_dir())
+    let disk = RealDisk::open(store::Config::new(store).journal_dir())
         .context("opening the journal's directory")?;
     let clock = Arc::new(SystemClock::new());
     let (journal, _) =

@@ -36,14 +36,14 @@ fn child_that_appends_until_it_is_killed() {
 
 /// Every other one has a key.
 fn sent(n: u64) -> Sent {
-    if n % 2 == 0 { nth(n).keyed(&format!("key-{n}")) } else { nth(n) }
+    if n.is_multiple_of(2) { nth(n).keyed(&format!("key-{n}")) } else { nth(n) }
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_doubled_by_a_kill() {
     let dir = folder();
     let mut model = Model::default();
-    for cycle in 0..4u64 {
+    for cycle in 0..4 {
         let mut child = Command::new(std::env::current_exe().expect("known"))
             .args(["--exact", "killed::child_that_appends_until_it_is_killed", "--nocapture"])
             .env(CHILD_DIR, dir.path())
@@ -53,7 +53,7 @@ fn nothing_acknowledged_is_lost_and_nothing_doubled_by_a_kill() {
             .expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         // A different moment each time, in front of, amid and behind the runs of the index.
-        let wanted = 20 + cycle as usize * 37;
+        let wanted = 20 + cycle * 37;
         let acknowledged: Vec<u64> = lines
             .map_while(Result::ok)
             .filter_map(|line| line.strip_prefix("durable ").and_then(|n| n.parse().ok()))

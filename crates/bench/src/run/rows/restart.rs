@@ -11,11 +11,10 @@ use crate::clock::now_ns;
 use crate::run::Bench;
 use crate::run::figure::{Figure, Target, number};
 use crate::run::http::request;
-use crate::run::servers::Server;
+use crate::run::servers::{BODY, Server, USAGES};
 use crate::run::statistics::spread;
 use crate::run::store::{FIRST_BEYOND, SHAPE};
 
-const BODY: &str = r#"{"patientId":"100","timestamp":"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)","medication":"Albuterol"}"#;
 /// Time within which a restart or a rebuild is over.
 const PATIENCE_NS: u64 = 3_600_000_000_000;
 
@@ -46,7 +45,7 @@ pub(super) fn restart(bench: &Bench) -> Result<Vec<Figure>> {
 
 fn first_201(server: &Server, started_ns: u64) -> Result<f64> {
     loop {
-        let answer = request(server.address, "POST", "/api/usages", BODY);
+        let answer = request(server.address, "POST", USAGES, BODY);
         let elapsed = now_ns() - started_ns;
         if matches!(answer, Ok((201, _))) {
             return Ok(Duration::from_nanos(elapsed).as_secs_f64());
