@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use edge::{Deadlines, LogPolicy};
 use server::{Listeners, Server};
-use store::{IndexOptions, Store, SystemClock, Tickets};
+use store::{IndexOptions, Store, SystemClock};
 use telemetry::Histogram;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
@@ -21,6 +21,9 @@ use crate::units::size_text;
 
 /// Time for the answers that say the disk failed to reach their senders.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the disk has failed.
+const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 
 /// Why serving ends.
 enum End {
@@ -58,11 +61,16 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
         store.journal().confirm_clock();
     }
     store.start().context("starting the store's threads")?;
-    announce(flags, &listeners, &store);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the main thread's runtime")?;
+    // Before anybody is told that this server is there, and may tell it to end.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
+    announce(flags, &listeners, &store);
     let server = server::start(
         &server_config(flags),
         store.clone(),
@@ -73,7 +81,7 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
     )
     .context("starting the server's threads")?;
     let successor = Successor::await_on(&flags.data)?;
-    let end = runtime.block_on(wait_for_end(&store, &successor, &held))?;
+    let end = runtime.block_on(wait_for_end(&store, signals, &successor, &held))?;
     // Before the store is let go: its next owner makes a socket of the same name.
     drop(successor);
     finish(flags, server, &store, held, end)
@@ -202,18 +210,39 @@ fn free_text(data: &Path) -> String {
         .map_or_else(|_| "?".to_owned(), |space| size_text(space.f_bavail * space.f_frsize))
 }
 
-async fn wait_for_end(store: &Store, successor: &Successor, held: &takeover::Held) -> Result<End> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let tickets = Tickets::new(store);
-    let driving = tickets.drive();
-    // A frame that never comes: the wait ends when the journal does.
-    let journal_ends = tickets.durable(u64::MAX - 1);
-    let watched = async { tokio::join!(driving, journal_ends) };
+/// The signals that ask this process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer kill. Wants to be called inside a runtime.
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+}
+
+async fn wait_for_end(
+    store: &Store,
+    mut signals: Signals,
+    successor: &Successor,
+    held: &takeover::Held,
+) -> Result<End> {
+    // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
+    // A subscription here would cost every batch a wake-up of this thread.
+    let disk_failed = async {
+        while store.journal().status().poisoned.is_none() {
+            tokio::time::sleep(POISON_CHECKED_EVERY).await;
+        }
+    };
     tokio::select! {
-        _ = terminate.recv() => Ok(End::Signal),
-        _ = interrupt.recv() => Ok(End::Signal),
-        _ = watched => Ok(End::DiskFailed),
+        _ = signals.terminate.recv() => Ok(End::Signal),
+        _ = signals.interrupt.recv() => Ok(End::Signal),
+        () = disk_failed => Ok(End::DiskFailed),
         handed = successor.hand_over(held) => handed.map(|()| End::Takeover),
     }
 }
