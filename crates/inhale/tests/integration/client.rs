@@ -31,7 +31,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Starts `count` clients, every second of which opens a connection for each request. Each usage
-    /// is of `patient`.
+    /// is of `patient`. A client ends with its first failure.
     pub(crate) fn start(address: SocketAddr, count: usize, patient: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
@@ -51,6 +51,7 @@ impl Clients {
                         let connection = TcpStream::connect(address);
                         if connection.and_then(|stream| post(stream, &request, &stop, &counts)).is_err() {
                             counts.failed.fetch_add(1, Relaxed);
+                            return;
                         }
                     }
                 })
