@@ -4,6 +4,17 @@
 //!
 //! The caller owns sockets and signals: it binds ([`listen::bind`]) or inherits
 //! ([`handover`]) listeners, starts cores on them ([`start`]) and drains them ([`Control::drain`]).
+//!
+//! What a service may rely on:
+//! - [`Service::call`] runs on one core's thread; local tasks may be spawned there when the service is
+//!   made. A panic is a 500 of its own request.
+//! - [`Request::read_body`] is bounded in bytes and time. An answer without it is sent with
+//!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
+//!   the answer is not lost to a reset. So is a request in chunks the last of its connection: it may
+//!   have had a length as well.
+//! - `Expect: 100-continue` is answered when the body is first asked for.
+//! - A client that half-closes after its request still gets the answer.
+//! - Each answer has an `x-request-id`, is counted and timed, and is logged as [`LogPolicy`] says.
 
 mod body;
 mod clock;
