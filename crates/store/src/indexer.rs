@@ -38,6 +38,8 @@ pub(crate) struct Indexer {
     reader: Option<Reader>,
     failures: u32,
     runs_since_failure: u32,
+    /// Times in a row that the journal could not be read: no fault of the index.
+    unreadable: u32,
     /// Whether the present failure has been counted.
     failing: bool,
     upkeep_first_seq: u64,
@@ -50,7 +52,7 @@ pub(crate) enum Step {
     Applied,
     /// There was nothing to take.
     Idle,
-    /// The index has failed, or could not be opened.
+    /// The index has failed or could not be opened, or the journal could not be read for it.
     Failed,
     /// The store is closing and everything that could be taken has been.
     Stopped,
@@ -63,7 +65,8 @@ impl Indexer {
             match self.step(shared, shared.config.run.interval) {
                 Step::Applied | Step::Idle => {}
                 Step::Failed => {
-                    let doubled = 2u32.saturating_pow(self.failures.saturating_sub(1));
+                    let times = self.failures.max(self.unreadable);
+                    let doubled = 2u32.saturating_pow(times.saturating_sub(1));
                     let pause = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
                     if shared.tail.wait_stopped(pause) {
                         return;
@@ -154,10 +157,20 @@ impl Indexer {
         }
         match read_run(reader, shared.config.run.usages_max) {
             Ok(run) if run.is_empty() => Ok(Step::Idle),
-            Ok(run) => self.apply(shared, index, &run),
+            Ok(run) => {
+                self.unreadable = 0;
+                shared.slot.goes_on();
+                self.apply(shared, index, &run)
+            }
             // Retention has overtaken the reader; the next step begins at what is kept.
             Err(journal::ReadError::Expired) => Ok(Step::Idle),
-            Err(error) => Err(format!("reading the journal for the index: {error}")),
+            Err(error) => {
+                // The index is whole, only it cannot go on: nothing is skipped silently.
+                self.unreadable = self.unreadable.saturating_add(1);
+                self.reader = None;
+                shared.slot.cannot_go_on(format!("reading the journal for the index: {error}"));
+                Ok(Step::Failed)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::config::Config;
 use crate::error::ReadError;
@@ -17,6 +17,8 @@ const OWNER_FILE: &str = "store-id";
 /// Holds the index while it works, and why it does not while it does not.
 pub(crate) struct IndexSlot {
     state: RwLock<Result<Arc<Index>, String>>,
+    /// Why the index, though it works, cannot catch up.
+    stuck: Mutex<Option<String>>,
 }
 
 impl IndexSlot {
@@ -24,7 +26,7 @@ impl IndexSlot {
         if let Err(why) = &index {
             tracing::warn!(why, "the index did not open");
         }
-        Self { state: RwLock::new(index.map(Arc::new)) }
+        Self { state: RwLock::new(index.map(Arc::new)), stuck: Mutex::default() }
     }
 
     /// The index, or why there is none.
@@ -60,6 +62,29 @@ impl IndexSlot {
             tracing::error!(why, "the index could not be opened");
             *state = Err(why);
         }
+    }
+
+    fn lock_stuck(&self) -> MutexGuard<'_, Option<String>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says why the index cannot catch up, though it works.
+    pub(crate) fn cannot_go_on(&self, why: String) {
+        let mut stuck = self.lock_stuck();
+        if stuck.as_ref() != Some(&why) {
+            tracing::error!(why, "the index cannot catch up");
+            *stuck = Some(why);
+        }
+    }
+
+    /// Says that it catches up again.
+    pub(crate) fn goes_on(&self) {
+        *self.lock_stuck() = None;
+    }
+
+    /// Why the index cannot catch up, if it cannot.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        self.lock_stuck().clone()
     }
 
     /// Puts an index to use.

@@ -40,7 +40,7 @@ pub enum IndexState {
         /// Where it will meet the tail.
         target: u64,
     },
-    /// There is no usable index; it is tried again.
+    /// There is no usable index, or the journal cannot be read for it; it is tried again.
     Failed {
         /// Why.
         why: String,

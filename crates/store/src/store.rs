@@ -172,7 +172,10 @@ impl Store {
         match self.shared.slot.get() {
             Err(why) => IndexState::Failed { why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
-            Ok(index) => IndexState::CatchingUp { cursor: index.cursor(), target },
+            Ok(index) => match self.shared.slot.stuck() {
+                Some(why) => IndexState::Failed { why },
+                None => IndexState::CatchingUp { cursor: index.cursor(), target },
+            },
         }
     }
 

@@ -112,3 +112,40 @@ fn an_index_that_loses_its_place_while_running_is_never_asked_about_keys() {
     }
     assert!(post(&store, &nth(1).keyed("a")).expect("known again").replayed);
 }
+
+#[test]
+fn damage_in_the_journal_is_reported_and_not_passed_over() {
+    let dir = folder();
+    let mut config = config(dir.path());
+    let store = open(config.clone());
+    for n in 0..4000 {
+        post(&store, &nth(n)).expect("room");
+        if n % 50 == 49 {
+            store.journal().commit_once().expect("commits");
+            while store.index_once() {}
+        }
+    }
+    store.close().expect("closes");
+    drop(store);
+    let segment = config.journal_dir().join("00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("the first segment");
+    bytes[20_000] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    // With its index the store serves; without, it can not be made again.
+    let store = start(config.clone());
+    assert_eq!(store.index_state(), IndexState::Ready);
+    store.close().expect("closes");
+    drop(store);
+    std::fs::remove_dir_all(config.index_dir()).expect("removed");
+    config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
+    let store = start(config.clone());
+    wait_until("the damage is met", || match store.index_state() {
+        IndexState::Failed { why } => why.contains("segment 1"),
+        _ => false,
+    });
+    post_durably(&store, &nth(1));
+    assert_eq!(post(&store, &nth(1).keyed("a")), Err(AppendRefused::IndexUnavailable));
+    let history = store.history(&history_of("patient-1"));
+    assert!(matches!(history, Err(ReadError::IndexUnavailable)), "{history:?}");
+    store.close().expect("closes");
+}

@@ -181,3 +181,27 @@ fn receipts_come_from_compressed_segments_too() {
         assert_eq!((stored.seq, stored.patient_id), (accepted.seq, sent.patient_id));
     }
 }
+
+#[test]
+fn a_page_that_had_to_pass_over_much_is_short_and_leads_on() {
+    let dir = folder();
+    let mut config = config(dir.path());
+    (config.tail_bytes_max, config.run.usages_max) = (16 << 20, 5_000);
+    let store = open(config);
+    for n in 0..21_000 {
+        let medication = if n == 5 { "Rare" } else { "Albuterol" };
+        post(&store, &Sent::new("many", START_MS as i64 + n, medication)).expect("room");
+        if n % 100 == 99 {
+            store.journal().commit_once().expect("commits");
+        }
+        if n == 15_000 {
+            store.index_once();
+        }
+    }
+    let mut query = history_of("many");
+    query.medication = Some("Rare".into());
+    let first = store.history(&query).expect("served");
+    assert!(first.usages.is_empty() && first.next.is_some());
+    query.cursor = first.next;
+    assert_eq!(whole_history(&store, query).len(), 1);
+}
