@@ -27,6 +27,7 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// Who has an index tells here how far behind it is.
     admin: Option<SocketAddr>,
 }
 
@@ -65,9 +66,10 @@ impl Starter {
 
     /// inhale on the store in `data`, with more options of `serve`.
     pub(crate) fn inhale(&self, data: &Path, options: &[&str]) -> Result<Server> {
-        let server = self.inhale_unready(data, options)?;
+        let mut server = self.inhale_unready(data, options)?;
         if options.contains(&"off") {
-            // Without its index it takes usages in, but does not call itself ready.
+            // Without its index it takes usages in, but never calls itself ready nor caught up.
+            server.admin = None;
             server.wait_until(|| {
                 matches!(request(server.address, "POST", USAGES, BODY), Ok((201, _)))
             })?;
