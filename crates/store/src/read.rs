@@ -9,6 +9,7 @@
 //!   (it failed, or is being rebuilt), C < F tells so, and the read is refused.
 //! - Frames below C are taken from the snapshot, those from C to below D from the tail: each once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use journal::{Batch, FrameKind, OwnedFrame};
@@ -19,6 +20,7 @@ use crate::error::ReadError;
 use crate::query::{HistoryPage, HistoryQuery};
 use crate::store::{Shared, Store};
 use crate::stored::StoredUsage;
+use crate::tail::View;
 
 /// Rows looked at for one page at most. Where a filter lets so few through that more would be
 /// needed, the page is short and its cursor leads on.
@@ -113,28 +115,7 @@ impl Store {
         let indexed_end = snapshot.cursor().min(pinned);
         let filter = Filter { query, before, first_seq: shared.journal.first_seq() };
 
-        let mut recent = Vec::new();
-        let tag = record::patient_tag(&query.patient_id);
-        let mut damaged = None;
-        view.tagged(snapshot.cursor(), pinned, tag, |frame| {
-            if frame.kind != FrameKind::Usage {
-                return;
-            }
-            match record::peek(frame.payload) {
-                Ok(peek) => {
-                    let place = (peek.instant, frame.seq);
-                    if peek.patient_id == query.patient_id.as_bytes() && filter.passes(place) {
-                        recent.push((place, frame.payload));
-                    }
-                }
-                Err(error) => damaged = Some(shared.damaged(frame.seq, &error)),
-            }
-        });
-        if let Some(damaged) = damaged {
-            return Err(damaged);
-        }
-        recent.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
-
+        let recent = shared.recent(&view, snapshot.cursor()..pinned, &filter)?;
         let patient_id = &query.patient_id;
         let older = snapshot.history(patient_id, query.from, query.to, before, indexed_end);
         let older = older.map(|row| row.map_err(|error| shared.index_failed(&error)));
@@ -163,6 +144,45 @@ impl Store {
             } else {
                 let (place, payload) = recent.next().expect("peeked");
                 page.add(place, payload)?;
+            }
+        }
+    }
+}
+
+type Place = (Instant, u64);
+
+impl Shared {
+    /// The places and records of what passes the filter among the tail's frames in `seqs`, newest
+    /// first.
+    fn recent<'a>(
+        &self,
+        view: &'a View,
+        seqs: Range<u64>,
+        filter: &Filter<'_>,
+    ) -> Result<Vec<(Place, &'a [u8])>, ReadError> {
+        let patient_id = &filter.query.patient_id;
+        let tag = record::patient_tag(patient_id);
+        let mut recent = Vec::new();
+        let mut damaged = None;
+        view.tagged(seqs.start, seqs.end, tag, |frame| {
+            if frame.kind != FrameKind::Usage {
+                return;
+            }
+            match record::peek(frame.payload) {
+                Ok(peek) => {
+                    let place = (peek.instant, frame.seq);
+                    if peek.patient_id == patient_id.as_bytes() && filter.passes(place) {
+                        recent.push((place, frame.payload));
+                    }
+                }
+                Err(error) => damaged = Some(self.damaged(frame.seq, &error)),
+            }
+        });
+        match damaged {
+            Some(damaged) => Err(damaged),
+            None => {
+                recent.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
+                Ok(recent)
             }
         }
     }
