@@ -235,3 +235,51 @@ fn a_crash_in_a_repair_leaves_something_to_repair_or_nothing() {
     }
     assert!((1..120).contains(&whole), "{whole}");
 }
+
+/// What became of a flipped bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// Every usage is there.
+    Harmless,
+    /// The journal did not open.
+    Refused,
+    /// A reader was told.
+    Reported,
+}
+
+#[test]
+fn a_flip_in_any_file_is_never_silent() {
+    let mut fates = std::collections::BTreeSet::new();
+    for compress in [false, true] {
+        let sample = sample(11, compress, true);
+        let mut rng = Rng::new(5);
+        for _ in 0..250 {
+            let disk = sample.disk.fork();
+            let mut names = disk.list().expect("alive");
+            names.sort();
+            let name = &names[rng.index(names.len())];
+            let len = disk.open(name).expect("there").len().expect("alive");
+            let offset = rng.below(len);
+            disk.flip_bit(name, offset, u8::try_from(rng.below(8)).expect("a bit"));
+            let options = sample.options.clone();
+            let fate = match Journal::open(Arc::new(disk), ManualClock::new(), options) {
+                Err(_) => Fate::Refused,
+                Ok((journal, _)) => fate(&journal, &sample.usages, &format!("{name} {offset}")),
+            };
+            fates.insert((compress, fate));
+        }
+    }
+    assert_eq!(fates.len(), 6, "every fate was met, raw and compressed: {fates:?}");
+}
+
+fn fate(journal: &Journal, usages: &BTreeMap<u64, Vec<u8>>, place: &str) -> Fate {
+    let mut fate = Fate::Harmless;
+    for (&seq, payload) in usages {
+        match journal.read(seq) {
+            Ok(frame) => assert_eq!(frame.payload, *payload, "a silent change by {place}"),
+            Err(journal::ReadError::Damaged { .. }) => fate = Fate::Reported,
+            Err(error) => panic!("a flip at {place} loses {seq} silently: {error}"),
+        }
+    }
+    fate
+}

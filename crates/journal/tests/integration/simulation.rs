@@ -6,6 +6,7 @@ mod controls;
 mod model;
 mod op;
 mod repros;
+mod threads;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

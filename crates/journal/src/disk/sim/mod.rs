@@ -46,6 +46,7 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+#[derive(Clone)]
 struct State {
     rng: Rng,
     directory: Directory,
@@ -104,8 +105,19 @@ impl SimDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Another disk with the same content, as the page cache shows it, and the same faults to come.
+    /// Nothing is open on it.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut state = self.state().clone();
+        state.life += 1;
+        state.locks.clear();
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
     /// Ends the life of everything that is open and leaves what this kind of crash leaves.
-    /// Planned faults are forgotten.
+    /// Planned faults are forgotten. Threads that still work on the disk must have ended before
+    /// ([`SimDisk::halt_in`] makes them), or they would live on in the new life.
     pub fn crash(&self, crash: Crash) {
         let state = &mut *self.state();
         state.life += 1;
