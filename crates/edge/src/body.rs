@@ -20,6 +20,9 @@ pub enum BodyError {
         /// The bound.
         bytes_max: usize,
     },
+    /// There is no room for more of it in memory.
+    #[error("there is no room for the body in memory")]
+    NoRoom,
     /// It did not arrive in time.
     #[error("the body did not arrive in time")]
     TimedOut,
@@ -34,6 +37,7 @@ impl BodyError {
         let problem = match self {
             Self::TooLarge { bytes_max } => Problem::from(ProblemKind::TOO_LARGE)
                 .detail(format!("the bound is {bytes_max} bytes")),
+            Self::NoRoom => ProblemKind::OVERLOADED.into(),
             Self::TimedOut => ProblemKind::BODY_TIMEOUT.into(),
             Self::Broken => ProblemKind::BROKEN_BODY.into(),
         };
@@ -41,15 +45,20 @@ impl BodyError {
     }
 }
 
+/// `reserve` is asked before the body in memory grows to so many bytes.
 pub(crate) async fn read(
     body: &mut Incoming,
     bytes_max: usize,
+    reserve: &mut dyn FnMut(usize) -> bool,
     connection: &ConnectionState,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyError::TooLarge { bytes_max });
     }
     let Some(first) = next(body, connection).await? else { return Ok(Bytes::new()) };
+    if !reserve(first.len()) {
+        return Err(BodyError::NoRoom);
+    }
     if body.is_end_stream() && first.len() <= bytes_max {
         connection.body_read(first.len());
         return Ok(first);
@@ -60,7 +69,8 @@ pub(crate) async fn read(
             return Err(BodyError::TooLarge { bytes_max });
         }
         match next(body, connection).await? {
-            Some(more) => whole.extend_from_slice(&more),
+            Some(more) if reserve(whole.len() + more.len()) => whole.extend_from_slice(&more),
+            Some(_) => return Err(BodyError::NoRoom),
             None => {
                 connection.body_read(whole.len());
                 return Ok(whole.freeze());

@@ -40,7 +40,8 @@ pub(crate) fn request(
     let (route, method) = (answer.route.text(), method.text());
     let duration_ms = took.as_secs_f64() * 1e3;
     match answer.problem {
-        Some(problem) if status >= 500 => {
+        // A 503 is no fault: the sender hears when to come again.
+        Some(problem) if status >= 500 && status != 503 => {
             tracing::error!(
                 request_id,
                 method,

@@ -52,7 +52,17 @@ impl Request {
     /// Reads the body, at most `bytes_max` of it, within the configured time. A body that is already
     /// in the connection's buffer is handed over without a copy.
     pub async fn read_body(&mut self, bytes_max: usize) -> Result<Bytes, BodyError> {
-        body::read(&mut self.body, bytes_max, &self.connection).await
+        body::read(&mut self.body, bytes_max, &mut |_| true, &self.connection).await
+    }
+
+    /// The same, asking `reserve` before the body in memory grows to so many bytes. Refused, the
+    /// error is [`BodyError::NoRoom`].
+    pub async fn read_body_within(
+        &mut self,
+        bytes_max: usize,
+        mut reserve: impl FnMut(usize) -> bool,
+    ) -> Result<Bytes, BodyError> {
+        body::read(&mut self.body, bytes_max, &mut reserve, &self.connection).await
     }
 }
 

@@ -58,6 +58,7 @@ impl Admin {
         let posts = self.shared.metrics.durations(Route::Usages, MethodLabel::Post);
         let milliseconds = |share| posts.quantile(share).map(|time| time.as_secs_f64() * 1e3);
         let index = match &status.index_state {
+            IndexState::Off => "off".to_owned(),
             IndexState::Ready => "ready".to_owned(),
             IndexState::CatchingUp { cursor, target } => {
                 format!("catching up: {cursor} of {target}")

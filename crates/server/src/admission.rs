@@ -22,15 +22,30 @@ impl Admission {
 
     /// A permit for a body of `bytes`, or `None` when the budget is used up.
     pub(crate) fn admit(&self, bytes: usize) -> Option<Permit<'_>> {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let permit = Permit { admission: self, bytes };
         // Taking first and giving back on refusal needs one atomic step when there is room.
-        (before.saturating_add(bytes) <= self.bytes_max).then_some(permit)
+        let fits = self.take(bytes);
+        let permit = Permit { admission: self, bytes };
+        fits.then_some(permit)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        before.saturating_add(bytes) <= self.bytes_max
     }
 
     /// Bytes in use.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Permit<'_> {
+    /// Has the permit cover `bytes`, if there is room for what that adds.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = more == 0 || self.admission.take(more);
+        self.bytes += more;
+        fits
     }
 }
 
@@ -55,5 +70,12 @@ mod tests {
         drop(second);
         assert_eq!(admission.bytes(), 0);
         assert!(admission.admit(101).is_none());
+        let mut growing = admission.admit(10).expect("there is room");
+        assert!(growing.grow_to(100));
+        assert!(growing.grow_to(5), "it never shrinks");
+        assert_eq!(admission.bytes(), 100);
+        assert!(!growing.grow_to(101));
+        drop(growing);
+        assert_eq!(admission.bytes(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /api/usages`: the call that everything else exists for.
 
-use edge::{Answer, FieldProblem, Problem, ProblemKind, Request};
+use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use store::{Accepted, AppendRefused};
@@ -32,14 +32,20 @@ pub(crate) async fn post(api: &Api, request: Request) -> Answer {
 async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
     let media_type = media_type(&request.head.headers)?;
     let header_key = header_key(&request.head.headers)?;
-    // A chunked body counts as the longest until it is there.
-    let declared = request.declared_length().unwrap_or(limits::BODY_BYTES_MAX as u64);
+    // A chunked body, whose length nobody knows, takes its share as it arrives.
+    let declared = request.declared_length().unwrap_or(0);
     let bytes = usize::try_from(declared).unwrap_or(usize::MAX).min(limits::BODY_BYTES_MAX);
-    let Some(_permit) = api.shared.admission.admit(bytes) else {
+    let Some(mut permit) = api.shared.admission.admit(bytes) else {
         api.core.metrics.refused(Refusal::Overload);
         return Err(Problem::from(ProblemKind::OVERLOADED).closing());
     };
-    let body = request.read_body(limits::BODY_BYTES_MAX).await.map_err(|error| error.problem())?;
+    let read = request.read_body_within(limits::BODY_BYTES_MAX, |bytes| permit.grow_to(bytes)).await;
+    let body = read.map_err(|error| {
+        if error == BodyError::NoRoom {
+            api.core.metrics.refused(Refusal::Overload);
+        }
+        error.problem()
+    })?;
     let format = match media_type {
         MediaType::Ndjson => Some(BatchFormat::Ndjson),
         MediaType::Json => {

@@ -38,7 +38,7 @@ impl Shared {
             return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
         }
         match &status.index_state {
-            IndexState::Ready => None,
+            IndexState::Ready | IndexState::Off => None,
             IndexState::CatchingUp { cursor, target } => Some(format!(
                 "the index is catching up, at {cursor} of {target}; usages without a key are taken in, \
                  reads and keyed usages get 503"

@@ -30,6 +30,8 @@ pub struct Status {
 /// How the index does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexState {
+    /// There is to be none: reads and keyed usages are refused, keyless ones accepted.
+    Off,
     /// Index and tail hold everything that is durable.
     Ready,
     /// The index reads the journal and has not met the tail yet: reads and keyed usages are

@@ -167,6 +167,9 @@ impl Store {
     /// How the index does: whether reads and keyed usages are served.
     #[must_use]
     pub fn index_state(&self) -> IndexState {
+        if !self.shared.config.index_enabled {
+            return IndexState::Off;
+        }
         // The tail first: the index only moves on meanwhile.
         let target = self.shared.tail.first_seq();
         match self.shared.slot.get() {
