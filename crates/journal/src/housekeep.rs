@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
-use crate::format::SegmentKind;
-use crate::prepare::{is_out_of_space, prepare};
+use crate::format::{SegmentKind, segment_file_name};
+use crate::prepare::{is_out_of_space, prepare, remove_if_there};
 use crate::reader::newest_commit_ms;
 use crate::retain::{Rules, TrustedClock};
 use crate::shared::{Shared, lock};
@@ -37,6 +37,9 @@ pub(crate) struct Housekeeper {
     pause_rounds: u32,
     /// The oldest segment and the newest time recorded in it, once it was looked for.
     oldest: Option<(u64, u64)>,
+    /// The segment whose removal is not durable yet. Nothing else goes before it has gone, or a
+    /// power cut could bring it back in front of a hole.
+    leaving: Option<u64>,
 }
 
 /// What the housekeeper shares with those who ask, behind a lock that is never held for long.
@@ -119,13 +122,21 @@ impl Shared {
         let (Some(retain), Some(now_ms)) = (self.options.retain, trusted) else { return 0 };
         let rules = Rules { retain, key_window: self.options.key_window };
         let mut removed = 0;
+        if let Err(error) = self.finish_leaving(housekeeper) {
+            lock(&self.notes).failure = Some(format!("retention: {error}"));
+            return 0;
+        }
         while let Some((number, end_seq)) = self.oldest_sealed() {
             let cursors = lock(&self.projections);
             let cursor_min = cursors.iter().map(|(_, cursor)| cursor.load(Ordering::SeqCst)).min();
             drop(cursors);
             let gone = self.newest_ms(housekeeper, number, end_seq).and_then(|newest_ms| {
                 let may_go = rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
-                if may_go { self.remove_oldest(end_seq).map(|()| true) } else { Ok(false) }
+                if !may_go {
+                    return Ok(false);
+                }
+                self.forget_oldest(housekeeper, end_seq);
+                self.finish_leaving(housekeeper).map(|()| true)
             });
             match gone {
                 Ok(true) => removed += 1,
@@ -168,17 +179,25 @@ impl Shared {
         Ok(newest_ms)
     }
 
-    /// The position moves first, so that readers find the segment expired and not missing. One
-    /// segment at a time, each removal durable before the next, so that no hole can appear.
-    fn remove_oldest(&self, end_seq: u64) -> Result<(), ReadError> {
+    /// The position moves first, so that readers find the segment expired and not missing.
+    fn forget_oldest(&self, housekeeper: &mut Housekeeper, end_seq: u64) {
         self.first_seq.store(end_seq, Ordering::SeqCst);
         let oldest = self.ledger().forget_oldest();
-        let Some(oldest) = oldest else { return Ok(()) };
-        let segment = oldest.header.number;
-        lock(&self.lookups).forget_below(segment + 1);
-        let io = |source| ReadError::Io { segment, source };
-        self.disk.remove(&oldest.header.file_name()).map_err(io)?;
-        self.disk.sync_dir().map_err(io)
+        if let Some(oldest) = oldest {
+            lock(&self.lookups).forget_below(oldest.header.number + 1);
+            housekeeper.leaving = Some(oldest.header.number);
+        }
+    }
+
+    /// One segment at a time, each removal durable before the next, so that no hole can appear;
+    /// also when a step has failed and is tried again a round later.
+    fn finish_leaving(&self, housekeeper: &mut Housekeeper) -> Result<(), ReadError> {
+        let Some(segment) = housekeeper.leaving else { return Ok(()) };
+        remove_if_there(&*self.disk, &segment_file_name(segment))
+            .and_then(|()| self.disk.sync_dir())
+            .map_err(|source| ReadError::Io { segment, source })?;
+        housekeeper.leaving = None;
+        Ok(())
     }
 
     /// Refuses or admits appends by the free space. What is kept free: the next segment if it is

@@ -48,6 +48,39 @@ fn repro_two_openings_at_a_wrong_clock_let_retention_delete() {
     assert!(journal.housekeep_once().removed > 0);
 }
 
+/// Seed 967621: the removal of one expired segment failed halfway, the next round removed the one
+/// behind it, and a power cut brought the first back in front of the hole.
+#[test]
+fn repro_a_removal_that_failed_left_a_hole_behind() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let clock = ManualClock::new();
+        let options = Options {
+            retain: Some(Duration::from_secs(3600)),
+            key_window: Duration::from_secs(3600),
+            ..options()
+        };
+        let open = || Journal::open(Arc::new(disk.clone()), clock.clone(), options.clone());
+        let (journal, _) = open().expect("a new store");
+        for n in 0..40u8 {
+            append(&journal, &[&[n; 2000]]);
+            journal.commit_once().expect("the disk is whole");
+        }
+        journal.housekeep_once();
+        clock.wall_ms.fetch_add(2 * 3_600_000, Ordering::SeqCst);
+        clock.elapsed_ms.fetch_add(2 * 3_600_000, Ordering::SeqCst);
+        // The directory's sync after the first removal fails, and the machine stops in the next.
+        disk.fail_sync_in(0);
+        journal.housekeep_once();
+        disk.halt_in(1);
+        journal.housekeep_once();
+        drop(journal);
+        disk.crash(Crash::Power);
+        let opened = open();
+        assert!(opened.is_ok(), "seed {seed}: {:?}", opened.err());
+    }
+}
+
 /// Seed 56732: killed after the first segment had its name and before the directory was synced,
 /// the next opening made `store.meta` durable while that name was not.
 #[test]

@@ -118,14 +118,15 @@ impl World {
         disk.set_capacity(CAPACITY_BYTES);
         disk.set_lie(settings.lie);
         let segment_bytes = 4096 * (4 + rng.below(4));
+        let hours = 1 + rng.below(36);
         let drawn = Options {
             segment_bytes,
             spacing: Duration::ZERO,
             pending_bytes_max: 2048 + rng.index(6000),
             reserve_bytes: rng.below(20_000),
             bytes_max: rng.chance(1, 6).then_some(segment_bytes * 6),
-            retain: rng.chance(1, 2).then_some(Duration::from_secs(36 * 3600)),
-            key_window: Duration::from_secs(24 * 3600),
+            retain: rng.chance(2, 3).then_some(Duration::from_secs(hours * 3600)),
+            key_window: Duration::from_secs(hours * 2400),
             compress_level: rng.chance(3, 4).then_some(1),
             store_number: None,
             seed: Some(seed),
