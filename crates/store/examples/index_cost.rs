@@ -1,5 +1,7 @@
 //! What the index costs: CPU and bytes for each usage, memory, and the time of reads, at several
-//! sizes. `cargo run --release -p store --example index_cost -- DIR MILLIONS [keyed]`
+//! sizes. At each size compaction is waited for first: runs come here far faster than any server
+//! sends them, and what compaction still owes counts as well.
+//! `cargo run --release -p store --example index_cost -- DIR MILLIONS [keyed]`
 
 #![expect(clippy::print_stdout, reason = "a measurement tells its figures")]
 
@@ -11,6 +13,8 @@ use store::index::{Index, IndexEntry};
 use usage::{Timestamp, Usage, UsageId, record};
 
 const RUN_USAGES: u64 = 32 << 10;
+/// Usages between two lines of figures.
+const MARK_USAGES: u64 = 5_000_000;
 const START_MS: u64 = 1_700_000_000_000;
 
 fn main() {
@@ -38,8 +42,11 @@ fn main() {
         if (seq / RUN_USAGES).is_multiple_of(16) {
             index.fold_once().expect("folded");
         }
-        seq += RUN_USAGES;
-        if seq - mark.0 >= 5_000_000.min(usages) || seq > usages {
+        seq = (seq + RUN_USAGES).min(usages + 1);
+        if seq - mark.0 >= MARK_USAGES.min(usages) || seq > usages {
+            drained();
+            // Reads see the tables of the last run's moment; one without usages brings it up to now.
+            index.apply(&[]).expect("applied");
             let (used, made) = (cpu(), synthesis);
             let per_usage =
                 ((used - mark.1) - (made - mark.2)).as_secs_f64() * 1e6 / (seq - mark.0) as f64;
@@ -57,10 +64,11 @@ fn main() {
     let before = cpu();
     index.settle().expect("settled");
     println!(
-        "compacted: {:.2} µs CPU a usage, {:.1} bytes a usage, {}",
+        "merged whole: {:.2} µs CPU a usage more, {:.1} bytes a usage, {}, {}",
         (cpu() - before).as_secs_f64() * 1e6 / usages as f64,
         index.disk_bytes() as f64 / usages as f64,
-        reads(&index, usages, keyed)
+        reads(&index, usages + 1, keyed),
+        counting(&index, usages),
     );
 }
 
@@ -130,6 +138,41 @@ fn reads(index: &Index, seq: u64, keyed: bool) -> String {
         text += &format!(", key hit {hit}, miss {miss}");
     }
     text
+}
+
+/// Waits until the process has nothing to do any more: no CPU used for a fifth of a second.
+fn drained() {
+    loop {
+        let before = cpu();
+        std::thread::sleep(Duration::from_millis(200));
+        if cpu() - before < Duration::from_millis(4) {
+            return;
+        }
+    }
+}
+
+/// How long it takes to count a whole period but for a second at each end, which cuts through
+/// quarters of an hour, and how long without the cut.
+fn counting(index: &Index, seq: u64) -> String {
+    let last = START_MS + seq * 60 / 1000;
+    let timed = |from_ms: u64, to_ms: u64| {
+        let instant = |ms: u64| usage::Instant::from_millis(ms.cast_signed()).expect("in range");
+        let start = now();
+        let mut sum = 0;
+        index
+            .snapshot()
+            .counts(Some(instant(from_ms)), Some(instant(to_ms)), &mut |_, _, count| {
+                sum += count;
+                true
+            })
+            .expect("counted");
+        std::hint::black_box(sum);
+        now() - start
+    };
+    let quarter = 900_000;
+    let whole = timed(START_MS / quarter * quarter, last / quarter * quarter);
+    let cut = timed(START_MS / quarter * quarter + 1000, last - 1000);
+    format!("counts {whole:.0?} by quarters, {cut:.0?} with cut ones")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]

@@ -184,6 +184,8 @@ impl Index {
         for part in &parts.all {
             part.compact()?;
         }
+        // Or reads would keep to the tables that were merged.
+        self.publish(&parts);
         Ok(())
     }
 
