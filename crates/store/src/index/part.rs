@@ -18,6 +18,13 @@ const RUNS_MAX: u8 = 96;
 /// Bytes of a table that a merge makes. With as many as this the part never gets a third level.
 const TABLE_BYTES: u64 = 64 << 20;
 
+/// The same for keys, and the bytes and growth of their levels. Every keyed usage asks for its key
+/// before it is taken, nearly always in vain and in each of these tables, so they are few, though
+/// that makes merging dearer.
+const KEY_RUNS_MAX: u8 = 16;
+const KEY_TABLE_BYTES: u64 = 4 << 20;
+const KEY_LEVEL_RATIO: f32 = 4.0;
+
 /// What a part knows of itself, kept in the usages' own row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
@@ -244,21 +251,27 @@ impl Part {
 }
 
 /// How a keyspace is kept. Only those that are asked for single keys have filters, about ten bits a
-/// row; the others are read in ranges, which filters do not help.
+/// row and twice that in tables of single runs; the others are read in ranges, which filters do not
+/// help.
 fn options(points: bool) -> KeyspaceCreateOptions {
-    let filter = if points {
-        FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)))
+    let merging = Leveled::default();
+    let (filter, merging) = if points {
+        let bits = |bits| FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(bits));
+        let merging = merging
+            .with_l0_threshold(KEY_RUNS_MAX)
+            .with_table_target_size(KEY_TABLE_BYTES)
+            .with_level_ratio_policy(vec![KEY_LEVEL_RATIO]);
+        (FilterPolicy::new([bits(20.0), bits(10.0)]), merging)
     } else {
-        FilterPolicy::disabled()
+        let merging = merging.with_l0_threshold(RUNS_MAX).with_table_target_size(TABLE_BYTES);
+        (FilterPolicy::disabled(), merging)
     };
     KeyspaceCreateOptions::default()
         .filter_policy(filter)
         .filter_block_pinning_policy(PinningPolicy::all(points))
         .filter_block_partitioning_policy(PartitioningPolicy::all(false))
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
-        .compaction_strategy(Arc::new(
-            Leveled::default().with_l0_threshold(RUNS_MAX).with_table_target_size(TABLE_BYTES),
-        ))
+        .compaction_strategy(Arc::new(merging))
 }
 
 #[cfg(test)]
