@@ -33,19 +33,33 @@ impl Store {
             })
             .map_err(|error| shared.index_failed(&error))?;
         // The counts may be ahead of the rest of the index; each usage is counted once.
-        for (_, frame) in view.frames(snapshot.counts_cursor(), durable) {
+        for (_, frame) in view.frames(snapshot.cursor(), durable) {
             if frame.kind != FrameKind::Usage || counts.too_many() {
                 continue;
             }
             let peek = record::peek(frame.payload);
             let peek = peek.map_err(|error| shared.damaged(frame.seq, &error))?;
-            let within = query.from.is_none_or(|from| peek.instant >= from)
+            let counted = frame.seq < snapshot.counts_cursor() && !query.cuts(peek.instant);
+            let within = !counted
+                && query.from.is_none_or(|from| peek.instant >= from)
                 && query.to.is_none_or(|to| peek.instant < to);
             if within {
                 counts.add(peek.instant, peek.medication, 1);
             }
         }
         counts.rows()
+    }
+}
+
+impl SummaryQuery {
+    /// Whether a bound lies within the quarter of an hour that holds `instant`, so that the index
+    /// answers for it from its usages and not from its counts.
+    fn cuts(&self, instant: Instant) -> bool {
+        let quarter = |instant: Instant| instant.seconds().div_euclid(QUARTER_SECONDS);
+        [self.from, self.to].into_iter().flatten().any(|bound| {
+            let begins = bound.nanos() == 0 && bound.seconds() % QUARTER_SECONDS == 0;
+            !begins && quarter(bound) == quarter(instant)
+        })
     }
 }
 
