@@ -1,45 +1,94 @@
 //! `inhale serve` as a child process on free ports, and `inhale journal check` beside it.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_inhale");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_inhale");
+
+/// A folder with a store and the log of the servers that ran on it; gone with its test.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder can be made"))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.0.path().join("log")
+    }
+
+    /// A server on this store.
+    pub(crate) fn serve(&self, more: &[&str]) -> Server {
+        Server::start(&self.data(), &self.log(), more)
+    }
+}
 
 /// A running server; killed when its test ends early.
 pub(crate) struct Server {
     child: Child,
+    /// Kept open: who writes to a closed pipe is told so.
+    _said: BufReader<ChildStdout>,
     /// Where it takes usages in.
     pub(crate) address: SocketAddr,
+    /// Where it answers operators.
+    pub(crate) admin: SocketAddr,
 }
 
 impl Server {
     /// Starts a server on `data` that logs to `log`, and waits until it says where it listens.
     pub(crate) fn start(data: &Path, log: &Path, more: &[&str]) -> Self {
+        match Self::start_under(&[], data, log, more) {
+            Ok(server) => server,
+            Err(status) => panic!(
+                "it did not start ({status}): {}",
+                std::fs::read_to_string(log).unwrap_or_default()
+            ),
+        }
+    }
+
+    /// The same under the command `prefix`, which may keep it from starting.
+    pub(crate) fn start_under(
+        prefix: &[&str],
+        data: &Path,
+        log: &Path,
+        more: &[&str],
+    ) -> Result<Self, ExitStatus> {
         let log = File::options().create(true).append(true).open(log).expect("a log can be made");
-        let mut child = Command::new(PROGRAM)
+        let mut command = match prefix {
+            [] => Command::new(PROGRAM),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(PROGRAM);
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-sample", "1", "--data"])
             .arg(data)
             .args(more)
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
             .expect("it starts");
-        let said = BufReader::new(child.stdout.take().expect("it is piped"));
-        let address = said
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let rest = line.trim().strip_prefix("usages  http://")?.to_owned();
-                rest.strip_suffix("/api/usages")?.parse().ok()
-            })
-            .expect("it says where it takes usages in");
-        Self { child, address }
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
+        let address = address_in(&mut said, "usages  http://", "/api/usages");
+        let admin = address_in(&mut said, "status  http://", "/status");
+        match (address, admin) {
+            (Some(address), Some(admin)) => Ok(Self { child, _said: said, address, admin }),
+            _ => Err(child.wait().expect("it is our child")),
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -51,13 +100,43 @@ impl Server {
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it is our child")
     }
+
+    /// SIGKILL, and its end.
+    pub(crate) fn kill(self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// SIGTERM, and its clean end.
+    pub(crate) fn stop(self) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert!(status.success(), "{status}");
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Under a tracer the server is its child, which must not outlive the test.
+        let pid = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        if let Ok(None) = self.child.try_wait() {
+            for child in children.unwrap_or_default().split_whitespace() {
+                if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(child, Signal::KILL);
+                }
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Reads lines until one names an address between `before` and `after`.
+fn address_in(said: &mut impl BufRead, before: &str, after: &str) -> Option<SocketAddr> {
+    said.lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.trim().strip_prefix(before)?.strip_suffix(after)?.parse().ok())
 }
 
 /// Usages in the journal of `data`, every checksum of which is verified.
