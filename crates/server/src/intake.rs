@@ -39,7 +39,8 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         api.core.metrics.refused(Refusal::Overload);
         return Err(Problem::from(ProblemKind::OVERLOADED).closing());
     };
-    let read = request.read_body_within(limits::BODY_BYTES_MAX, |bytes| permit.grow_to(bytes)).await;
+    let read =
+        request.read_body_within(limits::BODY_BYTES_MAX, |bytes| permit.grow_to(bytes)).await;
     let body = read.map_err(|error| {
         if error == BodyError::NoRoom {
             api.core.metrics.refused(Refusal::Overload);
