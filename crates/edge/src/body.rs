@@ -86,7 +86,11 @@ async fn next(
 ) -> Result<Option<Bytes>, BodyError> {
     poll_fn(|context| {
         loop {
-            let frame = match Pin::new(&mut *body).poll_frame(context) {
+            let polled = connection.poll_body(|| {
+                let polled = Pin::new(&mut *body).poll_frame(context);
+                (polled, body.is_end_stream())
+            });
+            let frame = match polled {
                 Poll::Pending if connection.body_expired() => {
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }

@@ -9,7 +9,8 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderName, HeaderValue};
@@ -21,12 +22,13 @@ use tokio::net::TcpStream;
 
 use crate::clock;
 use crate::core::{Core, Deadlines};
+use crate::hush::Hush;
 use crate::io::WatchedIo;
 use crate::log;
 use crate::problem::{Problem, ProblemKind};
 use crate::request::{Answer, Request, Response, Service, request_id};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
 /// keep them on the heap.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -61,7 +63,7 @@ pub(crate) struct ConnectionState {
     linger: Cell<bool>,
     /// The phase that lasted too long, until the task has seen to it.
     overdue: Cell<Option<Phase>>,
-    task: RefCell<Option<Waker>>,
+    task: RefCell<Option<Arc<Hush>>>,
 }
 
 impl ConnectionState {
@@ -113,6 +115,14 @@ impl ConnectionState {
             self.enter(Phase::Body);
         }
         self.body_waker.borrow_mut().replace(waker.clone());
+    }
+
+    /// Polls a body; see [`Hush::during`].
+    pub(crate) fn poll_body<T>(&self, poll: impl FnOnce() -> (Poll<T>, bool)) -> Poll<T> {
+        match self.task.borrow().as_ref() {
+            Some(hush) => hush.during(poll),
+            None => poll().0,
+        }
     }
 
     pub(crate) fn body_read(&self, bytes: usize) {
@@ -171,7 +181,7 @@ impl ConnectionState {
         }
         self.overdue.set(Some(phase));
         if let Some(task) = self.task.borrow().as_ref() {
-            task.wake_by_ref();
+            task.forward();
         }
     }
 }
@@ -190,12 +200,13 @@ pub(crate) async fn serve<S: Service>(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).half_close(true).writev(false);
     let mut connection = pin!(http.serve_connection(io, service));
-    poll_fn(|context| {
-        if state.task.borrow().is_none() {
-            state.task.borrow_mut().replace(context.waker().clone());
-        }
+    // A spawned task has one waker for as long as it lives.
+    let hush = Hush::new(poll_fn(|context| Poll::Ready(context.waker().clone())).await);
+    state.task.borrow_mut().replace(Arc::clone(&hush));
+    let waker = Waker::from(hush);
+    poll_fn(|_| {
         // An error is the sender's: it went away, or sent what is no HTTP and was told so.
-        let polled = connection.as_mut().poll(context).map(drop);
+        let polled = connection.as_mut().poll(&mut Context::from_waker(&waker)).map(drop);
         // hyper has just asked the socket for a request, which takes the closing of an idle
         // connection back if there is one.
         if polled.is_pending() && state.is_over() { Poll::Ready(()) } else { polled }
@@ -232,14 +243,14 @@ async fn handle<S: Service>(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     state.linger.set(cut_short);
-    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_REQUEST_ID, id);
     let took = clock::now().saturating_sub(start);
     let status = answer.response.status().as_u16();
     let sent = answer.response.body().size_hint().exact().unwrap_or(0);
     core.context.metrics.request(answer.route, method, status, took);
     core.context.metrics.bytes(state.received.get(), sent);
     if core.log.wants(status, took, core.count_request()) {
-        log::request(core.context.core, &id, method, &answer, took, (state.received.get(), sent));
+        log::request(core.context.core, method, &answer, took, (state.received.get(), sent));
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);

@@ -22,6 +22,7 @@ mod connection;
 mod control;
 mod core;
 pub mod handover;
+mod hush;
 mod io;
 pub mod listen;
 mod log;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use telemetry::Method;
 
+use crate::connection::X_REQUEST_ID;
 use crate::request::Answer;
 
 /// Which requests are logged.
@@ -29,14 +29,14 @@ impl LogPolicy {
 /// Writes the event.
 pub(crate) fn request(
     core: usize,
-    id: &HeaderValue,
     method: Method,
     answer: &Answer,
     took: Duration,
     (received, sent): (u64, u64),
 ) {
     let status = answer.response.status().as_u16();
-    let request_id = id.to_str().unwrap_or_default();
+    let id = answer.response.headers().get(X_REQUEST_ID);
+    let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
     let (route, method) = (answer.route.text(), method.text());
     let duration_ms = took.as_secs_f64() * 1e3;
     match answer.problem {
