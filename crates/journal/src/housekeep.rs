@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use crate::anchor;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
@@ -40,6 +41,8 @@ pub(crate) struct Housekeeper {
     /// The segment whose removal is not durable yet. Nothing else goes before it has gone, or a
     /// power cut could bring it back in front of a hole.
     leaving: Option<u64>,
+    /// What the file `clock` says, once this life of the journal has written it.
+    anchored_ms: Option<u64>,
 }
 
 /// What the housekeeper shares with those who ask, behind a lock that is never held for long.
@@ -114,11 +117,29 @@ impl Shared {
         lock(&self.notes).clock.confirm(wall_ms, monotonic);
     }
 
+    /// Writes down the believed time now and then, for the next open to judge the clock by.
+    fn keep_anchor(&self, housekeeper: &mut Housekeeper, now_ms: u64) {
+        let near = |ms: u64| ms.abs_diff(now_ms) < anchor::ANCHOR_STEP_MS;
+        if housekeeper.anchored_ms.is_some_and(near) {
+            return;
+        }
+        match anchor::store(&*self.disk, now_ms) {
+            Ok(()) => housekeeper.anchored_ms = Some(now_ms),
+            // Tried again in the next round; without it the next open trusts less.
+            Err(error) => {
+                lock(&self.notes).failure = Some(format!("writing the file `clock`: {error}"));
+            }
+        }
+    }
+
     /// Removes the oldest segments as long as every rule allows it.
     fn let_expired_go(&self, housekeeper: &mut Housekeeper) -> usize {
         // The clock is looked at in every round, so that a jump is seen when it happens.
         let (wall_ms, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
         let trusted = lock(&self.notes).clock.now_ms(wall_ms, monotonic);
+        if let Some(now_ms) = trusted {
+            self.keep_anchor(housekeeper, now_ms);
+        }
         let (Some(retain), Some(now_ms)) = (self.options.retain, trusted) else { return 0 };
         let rules = Rules { retain, key_window: self.options.key_window };
         let mut removed = 0;

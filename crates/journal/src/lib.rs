@@ -16,6 +16,7 @@ pub mod repair;
 pub mod retain;
 pub mod scan;
 
+mod anchor;
 mod commit;
 mod error;
 mod housekeep;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::anchor;
 use crate::clock::Clock;
 use crate::commit::{Active, Committer, activate};
 use crate::disk::Disk;
@@ -59,9 +60,15 @@ pub(crate) fn open(
     let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
     let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
     let active = secure(&*disk, &layout, &tail, header)?;
-    if created {
+    let believed_ms = if created {
+        let wall_ms = clock.wall_ms();
+        // First, because a store whose meta is there is no longer a new one.
+        anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
         meta.create(&*disk).map_err(opening("creating store.meta"))?;
-    }
+        Some(wall_ms)
+    } else {
+        anchor::load(&*disk).map_err(opening("reading clock"))?
+    };
 
     let mut segments: VecDeque<Segment> = chain
         .into_iter()
@@ -91,7 +98,7 @@ pub(crate) fn open(
     pending.write_end = active.header.segment_bytes;
     let committer = Committer::new(active, recovery.clean);
     let parts = (disk, clock, options, meta);
-    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, newest_ms(&layout, &tail));
+    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
     let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
     let blocked = shared.cap_reached(&shared.ledger());
     shared.pending().next_blocked = blocked;
@@ -257,15 +264,6 @@ fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> 
         disk.sync_dir().map_err(opening(doing))?;
     }
     Ok(())
-}
-
-/// The latest time that a commit has recorded, if there is any. The times of openings do not
-/// count: a clock that is wrong at two openings in a row would vouch for itself.
-fn newest_ms(layout: &Layout, tail: &Tail) -> Option<u64> {
-    let committed_ms = tail.unproven.as_ref().map(|batch| batch.header.committed_ms);
-    // Of a compressed end only its beginning is known here, which is only more careful.
-    let found = tail.segment.and_then(|number| layout.used.get(&number)?.as_ref().ok());
-    committed_ms.or_else(|| found.map(|found| found.header.created_ms))
 }
 
 /// Whether the last frame says that the journal was closed in order.

@@ -3,7 +3,7 @@
 //!
 //! A clock that jumps forward would make everything look old at once. So time is trusted only as
 //! long as the wall clock moves with the monotonic one, and at an open only when it is near the
-//! newest recorded time; otherwise nothing goes until someone has confirmed the clock.
+//! time that was last trusted; otherwise nothing goes until someone has confirmed the clock.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::status::ClockSuspect;
 
 /// How far the wall clock may run ahead of the monotonic one between two rounds.
 pub const DRIFT_MS_MAX: u64 = 3_600_000;
-/// How far it may be ahead of the newest recorded time at an open.
+/// How far it may be ahead at an open of the time that was last trusted.
 pub const AHEAD_AT_OPEN_MS_MAX: u64 = 24 * 3_600_000;
 
 /// Two clocks, and whether the first is believed.
@@ -23,16 +23,17 @@ pub struct TrustedClock {
 }
 
 impl TrustedClock {
-    /// At an open: `newest_ms` is the latest time recorded in the journal, if it holds anything.
+    /// At an open: `believed_ms` is the time that was last trusted, as the file `clock` has it.
+    /// Where nobody knows, nothing is trusted until it is confirmed.
     #[must_use]
-    pub fn at_open(wall_ms: u64, monotonic: Duration, newest_ms: Option<u64>) -> Self {
-        let mut clock = Self { agreed: Some((wall_ms, monotonic)), suspect: None };
-        if let Some(newest_ms) = newest_ms
-            && wall_ms > newest_ms.saturating_add(AHEAD_AT_OPEN_MS_MAX)
-        {
-            clock.suspect = Some(ClockSuspect { expected_ms: newest_ms, wall_ms });
+    pub fn at_open(wall_ms: u64, monotonic: Duration, believed_ms: Option<u64>) -> Self {
+        let limit_ms = believed_ms.map(|ms| ms.saturating_add(AHEAD_AT_OPEN_MS_MAX));
+        let suspect = limit_ms.is_none_or(|limit_ms| wall_ms > limit_ms);
+        let expected_ms = believed_ms.unwrap_or(0);
+        Self {
+            agreed: Some((wall_ms, monotonic)),
+            suspect: suspect.then_some(ClockSuspect { expected_ms, wall_ms }),
         }
-        clock
     }
 
     /// The wall time if it can be believed. Once it cannot, it takes a [`TrustedClock::confirm`],
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_jump_forward_stays_suspect_until_confirmed_or_undone() {
-        let mut clock = TrustedClock::at_open(DAY, at(0), None);
+        let mut clock = TrustedClock::at_open(DAY, at(0), Some(DAY));
         assert_eq!(clock.now_ms(40 * DAY, at(1)), None);
         let suspect = ClockSuspect { expected_ms: DAY, wall_ms: 40 * DAY };
         assert_eq!(clock.suspect(), Some(suspect));
@@ -152,18 +153,18 @@ mod tests {
 
     #[test]
     fn a_jump_in_small_steps_is_bounded_by_each_round() {
-        let mut clock = TrustedClock::at_open(DAY, at(0), None);
+        let mut clock = TrustedClock::at_open(DAY, at(0), Some(DAY));
         assert_eq!(clock.now_ms(DAY + HOUR, at(0)), Some(DAY + HOUR), "within the tolerance");
         assert_eq!(clock.now_ms(DAY + 3 * HOUR, at(0)), None);
     }
 
     #[test]
-    fn a_clock_far_ahead_of_the_journal_at_an_open_is_suspect() {
-        fn check(wall_ms: u64, newest_ms: Option<u64>, expected: bool) {
-            let mut clock = TrustedClock::at_open(wall_ms, at(0), newest_ms);
+    fn a_clock_far_ahead_at_an_open_of_what_was_believed_is_suspect() {
+        fn check(wall_ms: u64, believed_ms: Option<u64>, expected: bool) {
+            let mut clock = TrustedClock::at_open(wall_ms, at(0), believed_ms);
             assert_eq!(clock.now_ms(wall_ms, at(0)).is_some(), expected, "{wall_ms}");
         }
-        check(30 * DAY, None, true);
+        check(30 * DAY, None, false);
         check(30 * DAY, Some(29 * DAY), true);
         check(30 * DAY, Some(29 * DAY - 1), false);
         check(DAY, Some(30 * DAY), true);
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_jump_back_deletes_nothing_early() {
-        let mut clock = TrustedClock::at_open(30 * DAY, at(0), None);
+        let mut clock = TrustedClock::at_open(30 * DAY, at(0), Some(30 * DAY));
         assert_eq!(clock.now_ms(DAY, at(1)), Some(DAY), "everything looks younger");
         assert_eq!(clock.now_ms(30 * DAY, at(2)), None, "and the way back is a jump");
     }

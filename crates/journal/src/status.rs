@@ -44,7 +44,7 @@ pub struct Status {
 /// Why the wall clock is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockSuspect {
-    /// The time that was expected, milliseconds since the Unix epoch.
+    /// The time that was expected, milliseconds since the Unix epoch; 0 if nobody knows any.
     pub expected_ms: u64,
     /// The time that the wall clock shows.
     pub wall_ms: u64,

@@ -45,11 +45,6 @@ impl Model {
         self.first_seq
     }
 
-    /// The latest time recorded by a commit.
-    pub(super) fn newest_ms(&self) -> Option<u64> {
-        self.settled.last_key_value().map(|(_, (_, ms))| *ms)
-    }
-
     pub(super) fn open_frames(&self) -> usize {
         self.open.len()
     }

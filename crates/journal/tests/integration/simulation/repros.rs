@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use journal::Journal;
-use journal::Options;
-use journal::disk::SimDisk;
 use journal::disk::sim::Crash;
+use journal::disk::{Disk, SimDisk};
+use journal::{Clock, Journal, Options};
 
 use crate::helpers::{ManualClock, append, options, try_open};
 
@@ -46,6 +45,74 @@ fn repro_two_openings_at_a_wrong_clock_let_retention_delete() {
     let journal = open();
     journal.confirm_clock();
     assert!(journal.housekeep_once().removed > 0);
+}
+
+/// Commits carry the wall clock's time. Made at a wrong clock, they vouched for it at the next
+/// opening, and a kill was all that stood between a jump and the removal of everything old.
+#[test]
+fn repro_commits_at_a_wrong_clock_vouched_for_it() {
+    /// Removed after a jump of forty days, commits at that time, and a kill, when the file `clock`
+    /// is left alone, is missing, or says what the newest commit says.
+    fn removed(clock_file: fn(&SimDisk, &ManualClock)) -> usize {
+        let disk = SimDisk::new(1);
+        let clock = ManualClock::new();
+        let options = Options {
+            retain: Some(Duration::from_secs(3600)),
+            key_window: Duration::from_secs(3600),
+            ..options()
+        };
+        let open = || {
+            let opened = Journal::open(Arc::new(disk.clone()), clock.clone(), options.clone());
+            opened.expect("the journal opens").0
+        };
+        let commit = |journal: &Journal, n: u8| {
+            append(journal, &[&[n; 2000]]);
+            journal.commit_once().expect("the disk is whole");
+        };
+        let mut next = Some(open());
+        let journal = next.as_ref().expect("just opened");
+        (0..30).for_each(|n| commit(journal, n));
+        journal.housekeep_once();
+        clock.wall_ms.fetch_add(40 * 24 * 3_600_000, Ordering::SeqCst);
+        let mut removed = 0;
+        for _ in 0..4 {
+            let journal = next.take().unwrap_or_else(open);
+            // Before the housekeeper's round, so that nobody has seen the jump yet.
+            (0..2).for_each(|n| commit(&journal, n));
+            removed += journal.housekeep_once().removed;
+            drop(journal);
+            disk.crash(Crash::Kill);
+            clock_file(&disk, &clock);
+        }
+        let journal = open();
+        removed += journal.housekeep_once().removed;
+        if removed == 0 {
+            assert!(journal.status().clock_suspect.is_some());
+            journal.confirm_clock();
+            assert!(journal.housekeep_once().removed > 0, "the clock was right after all");
+            // Its word holds over a restart.
+            drop(journal);
+            disk.crash(Crash::Power);
+            assert!(open().status().clock_suspect.is_none());
+        }
+        removed
+    }
+    assert_eq!(removed(|_, _| {}), 0);
+    assert_eq!(removed(|disk, _| drop(disk.remove("clock"))), 0);
+    // Control: this is what believing the newest commit came to.
+    assert!(removed(|disk, clock| believe(disk, clock.wall_ms())) > 0);
+}
+
+/// Writes the file `clock` as if `believed_ms` had been believed.
+fn believe(disk: &SimDisk, believed_ms: u64) {
+    let mut bytes = b"inhCLCK1".to_vec();
+    bytes.extend_from_slice(&believed_ms.to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    disk.remove("clock").expect("there");
+    let file = disk.create("clock").expect("alive");
+    file.write_all_at(&bytes, 0).expect("alive");
+    file.sync_all().expect("alive");
+    disk.sync_dir().expect("alive");
 }
 
 /// Seed 967621: the removal of one expired segment failed halfway, the next round removed the one

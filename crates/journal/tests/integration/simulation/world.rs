@@ -107,6 +107,8 @@ pub(super) struct World {
     cramped: bool,
     /// Wall and monotonic time when the wall clock was last as it should be.
     clock_base: (u64, u64),
+    /// The latest wall time that any life of the journal may have believed.
+    believed_ms: u64,
     next_payload: u64,
     tally: Tally,
 }
@@ -132,12 +134,14 @@ impl World {
             seed: Some(seed),
             sabotage: settings.sabotage,
         };
+        let clock = ManualClock::new();
         Self {
             options: settings.options.clone().unwrap_or(drawn),
             rng,
             settings,
             disk,
-            clock: ManualClock::new(),
+            believed_ms: clock.wall_ms.load(Ordering::SeqCst),
+            clock,
             model: Model::new(),
             journal: None,
             reader: None,
@@ -247,6 +251,7 @@ impl World {
         let ahead = self.wall_ms() > expected_ms + HOUR_MS;
         if !ahead {
             self.clock_base = (self.wall_ms(), self.elapsed_ms());
+            self.believed_ms = self.believed_ms.max(self.wall_ms());
         }
         ahead
     }
@@ -541,8 +546,9 @@ impl World {
         }
         self.tally.survived_unacknowledged += self.model.end_seq() - before;
         self.claims = self.model.keys()?;
-        let suspect_ms = self.model.newest_ms().filter(|ms| self.wall_ms() > ms + DAY_MS);
-        self.clock_base = (suspect_ms.unwrap_or_else(|| self.wall_ms()), self.elapsed_ms());
+        let ahead = self.wall_ms() > self.believed_ms + DAY_MS;
+        let base_ms = if ahead { self.believed_ms } else { self.wall_ms() };
+        self.clock_base = (base_ms, self.elapsed_ms());
         journal.register_projection("consumer", self.consumed.clone());
         self.reader = Some(journal.reader(consumed));
         self.journal = Some(journal);
