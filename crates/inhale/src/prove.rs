@@ -92,13 +92,14 @@ pub(crate) fn run(flags: &ProveFlags) -> Result<bool> {
     std::fs::create_dir_all(&flags.dir)
         .with_context(|| format!("cannot make {} (--dir)", flags.dir.display()))?;
     let mut total = Outcome::default();
-    for place in places {
-        total.add(prove_place(flags, place)?);
-    }
+    let proven = places
+        .into_iter()
+        .try_for_each(|place| prove_place(flags, place).map(|outcome| total.add(outcome)));
     if made {
         // Only a directory that this run made, and only if nothing else is in it.
         let _ = std::fs::remove_dir(&flags.dir);
     }
+    proven?;
     report(flags, &total);
     Ok(total.lost() == 0 && total.duplicated == 0 && total.acknowledged > 0)
 }

@@ -9,6 +9,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::needs::until;
+
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_inhale");
 
 /// A folder with a store and the log of the servers that ran on it; gone with its test.
@@ -91,6 +93,11 @@ impl Server {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it has not been waited for");
@@ -98,7 +105,12 @@ impl Server {
 
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().expect("it is our child")
+        let mut status = None;
+        until("the server ends", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("it has ended")
     }
 
     /// SIGKILL, and its end.
