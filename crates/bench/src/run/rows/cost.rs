@@ -11,6 +11,8 @@ use crate::run::statistics::{grows, ratios, spread};
 /// Each server's samples, round by round.
 struct Turns {
     floor: Vec<f64>,
+    /// The floor again, asked for no more than inhale has answered in the same round.
+    floor_paced: Vec<f64>,
     nginx: Vec<f64>,
     inhale: Vec<Sample>,
 }
@@ -26,9 +28,23 @@ impl Turns {
         Figure::new(what, "× floor", ratio, target).note(self.note())
     }
 
+    /// The same with both under the same load: a server that is not saturated sleeps and is woken,
+    /// and wakes whoever waits for its answers, more often for each request.
+    fn against_floor_paced(&self, what: String) -> Figure {
+        let ratio = spread(&ratios(&self.inhale_cpu(), &self.floor_paced));
+        let floor = spread(&self.floor_paced).median;
+        let note = format!("the floor asked for the rate that inhale answers: {floor:.2} µs");
+        Figure::new(what, "× floor", ratio, Target::None).note(note)
+    }
+
     fn note(&self) -> String {
         let inhale = spread(&self.inhale_cpu()).median;
-        let mut note = format!("{inhale:.2} µs; floor {:.2}", spread(&self.floor).median);
+        let rates: Vec<f64> = self.inhale.iter().map(|s| s.report.usages_per_second).collect();
+        let mut note = format!(
+            "{inhale:.2} µs at {:.0}/s; floor {:.2}",
+            spread(&rates).median,
+            spread(&self.floor).median
+        );
         match self.nginx.is_empty() {
             true => note.push_str("; no nginx on this machine"),
             false => note.push_str(&format!(", nginx {:.2}", spread(&self.nginx).median)),
@@ -55,7 +71,8 @@ pub(super) fn failures(samples: &[Sample]) -> String {
 }
 
 impl Bench {
-    /// Floor, nginx and inhale in turn, under the same load but for `inhale_words`.
+    /// Floor, nginx and inhale in turn, under the same load but for `inhale_words`, then the floor at
+    /// inhale's rate.
     fn turns(
         &self,
         floor: &Server,
@@ -64,13 +81,21 @@ impl Bench {
         words: &str,
         inhale_words: &str,
     ) -> Result<Turns> {
-        let mut turns = Turns { floor: Vec::new(), nginx: Vec::new(), inhale: Vec::new() };
+        let mut turns = Turns {
+            floor: Vec::new(),
+            floor_paced: Vec::new(),
+            nginx: Vec::new(),
+            inhale: Vec::new(),
+        };
         for _ in 0..self.rounds {
             turns.floor.push(self.sample(floor, words)?.cpu_us);
             if let Some(nginx) = nginx {
                 turns.nginx.push(self.sample(nginx, words)?.cpu_us);
             }
-            turns.inhale.push(self.sample(inhale, inhale_words)?);
+            let sample = self.sample(inhale, inhale_words)?;
+            let paced = format!("{words} --rate {:.0}", sample.report.usages_per_second.max(1.0));
+            turns.floor_paced.push(self.sample(floor, &paced)?.cpu_us);
+            turns.inhale.push(sample);
         }
         Ok(turns)
     }
@@ -85,7 +110,9 @@ pub(super) fn bare(bench: &Bench) -> Result<Vec<Figure>> {
         let words = format!("--connections {connections} --duration {}s", bench.seconds);
         let turns = bench.turns(&floor, nginx.as_ref(), &inhale, &words, &words)?;
         let what = format!("CPU per usage, no index, {connections} connections");
+        let paced = format!("{what}, floor at the same rate");
         figures.push(turns.against_floor(what, Target::AtMost { bound: 1.6, aim: 1.4 }));
+        figures.push(turns.against_floor_paced(paced));
     }
     inhale.stop()?;
     bench.fresh("bare")?;
@@ -113,6 +140,7 @@ pub(super) fn indexed(bench: &Bench) -> Result<Vec<Figure>> {
     };
     let seconds = bench.long_seconds;
     let what = format!("CPU per usage with the index, over {seconds} s");
+    let paced = turns.against_floor_paced(format!("{what}, floor at the same rate"));
     let cost = turns.against_floor(what, Target::AtMost { bound: 2.2, aim: 1.7 }).note(lag.clone());
     let rates: Vec<f64> =
         turns.inhale.iter().map(|sample| sample.report.usages_per_second).collect();
@@ -123,7 +151,7 @@ pub(super) fn indexed(bench: &Bench) -> Result<Vec<Figure>> {
         Figure::new(what, "", spread(&shares), Target::AtLeast { bound: 0.45, aim: 0.58 }).note(
             format!("{:.0} usages/s; {lag}{}", spread(&rates).median, failures(&turns.inhale)),
         );
-    Ok(vec![cost, sustained])
+    Ok(vec![cost, paced, sustained])
 }
 
 /// No limit where the index keeps up with whatever the server answers; otherwise the highest of ever
