@@ -23,6 +23,20 @@ pub(crate) struct Claim {
     pub(crate) received_ms: u64,
     /// Of the usage's content.
     pub(crate) digest: u128,
+    /// The usage whose claim this one has replaced, because the key's window was over: until this
+    /// one is durable the key stands for that.
+    pub(crate) before: Option<u64>,
+}
+
+impl Claim {
+    pub(crate) fn new(seq: u64, received_ms: u64, digest: u128) -> Self {
+        Self { seq, received_ms, digest, before: None }
+    }
+}
+
+fn insert(shard: &mut HashMap<UsageId, Claim>, id: UsageId, mut claim: Claim) {
+    claim.before = shard.get(&id).map(|replaced| replaced.seq);
+    shard.insert(id, claim);
 }
 
 type Shard<'a> = MutexGuard<'a, HashMap<UsageId, Claim>>;
@@ -78,7 +92,7 @@ impl Claims {
 
     /// Claims a key while nobody else is looking: when a store is opened.
     pub(crate) fn restore(&self, id: UsageId, claim: Claim) {
-        self.shard(shard_of(id)).insert(id, claim);
+        insert(&mut self.shard(shard_of(id)), id, claim);
     }
 
     /// Forgets everything.
@@ -102,7 +116,7 @@ impl Held<'_> {
     }
 
     pub(crate) fn claim(&mut self, id: UsageId, claim: Claim) {
-        self.shard(id).insert(id, claim);
+        insert(self.shard(id), id, claim);
     }
 }
 
@@ -118,7 +132,7 @@ impl HeldOne<'_> {
     }
 
     pub(crate) fn claim(&mut self, claim: Claim) {
-        self.shard.insert(self.id, claim);
+        insert(&mut self.shard, self.id, claim);
     }
 }
 
@@ -131,7 +145,7 @@ mod tests {
     }
 
     fn claim(seq: u64) -> Claim {
-        Claim { seq, received_ms: 0, digest: 0 }
+        Claim::new(seq, 0, 0)
     }
 
     #[test]
@@ -140,7 +154,7 @@ mod tests {
         claims.hold_one(id(1)).claim(claim(5));
         claims.hold_one(id(1)).claim(claim(9));
         claims.release(id(1), 5);
-        assert_eq!(claims.get(id(1)), Some(claim(9)));
+        assert_eq!(claims.get(id(1)), Some(Claim { before: Some(5), ..claim(9) }));
         claims.release(id(1), 9);
         assert_eq!((claims.get(id(1)), claims.len()), (None, 0));
     }
@@ -161,6 +175,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(claims.get(id(0)), Some(claim(100)));
+        assert_eq!(claims.get(id(0)).map(|claim| claim.seq), Some(100));
     }
 }

@@ -267,8 +267,13 @@ impl Shared {
         // Claims first, then the tail's beginning, then the index: the order that `crate::append`
         // argues for.
         let claim = self.claims.get(id);
-        if let Some(claim) = claim.filter(|claim| claim.seq < self.journal.durable()) {
-            return Ok(Some(claim.seq));
+        let durable = self.journal.durable();
+        let claimed = claim.and_then(|claim| {
+            let mut seqs = [Some(claim.seq), claim.before].into_iter().flatten();
+            seqs.find(|seq| *seq < durable)
+        });
+        if claimed.is_some() {
+            return Ok(claimed);
         }
         let snapshot = self.slot.snapshot(self.tail.first_seq())?;
         snapshot.key(id, 0).map_err(|error| self.index_failed(&error))

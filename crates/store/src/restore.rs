@@ -55,7 +55,7 @@ fn restore_claim(claims: &Claims, seq: u64, payload: &[u8]) {
         && let Some(key) = record.key
     {
         let digest = content_digest(&record.usage);
-        claims.restore(key, Claim { seq, received_ms: record.received_ms, digest });
+        claims.restore(key, Claim::new(seq, record.received_ms, digest));
     }
 }
 

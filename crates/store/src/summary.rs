@@ -26,6 +26,8 @@ impl Store {
         let durable = shared.journal.durable();
         let view = shared.tail.view();
         let snapshot = shared.slot.snapshot(view.first_seq)?;
+        // Parts of the index expire whole, long after their first usages.
+        let snapshot = snapshot.kept_from(shared.journal.first_seq());
         let mut counts = Counts::new(query);
         snapshot
             .counts(query.from, query.to, &mut |instant, medication, count| {

@@ -46,11 +46,20 @@ impl View {
 /// The index after some whole run. Cheap to have; keep it no longer than a query takes.
 pub struct Snapshot {
     view: Arc<View>,
+    /// Usages below are not counted.
+    kept_from: u64,
 }
 
 impl Snapshot {
     pub(super) fn new(view: Arc<View>) -> Self {
-        Self { view }
+        Self { view, kept_from: 0 }
+    }
+
+    /// Leaves usages below `first_seq`, the oldest that the journal keeps, out of the counts. The
+    /// part in which it lies, whose counts hold both kinds, is counted row by row from then on.
+    #[must_use]
+    pub fn kept_from(self, first_seq: u64) -> Self {
+        Self { kept_from: first_seq, ..self }
     }
 
     /// Exactly the usages below this sequence are seen.
@@ -61,7 +70,10 @@ impl Snapshot {
     /// Exactly the usages below this sequence are in the counts: after a crash between two
     /// keyspaces of a run, and until that run is applied again, more than are in the rest.
     pub fn counts_cursor(&self) -> u64 {
-        self.view.counts_cursor
+        match self.view.parts.len().checked_sub(1) {
+            Some(last) if self.is_cut(last) => self.view.cursor,
+            _ => self.view.counts_cursor,
+        }
     }
 
     /// A patient's usages, newest first by (instant, sequence): not before `from`, before `to`,
@@ -108,10 +120,22 @@ impl Snapshot {
     ) -> Result<(), IndexError> {
         let first_whole = from.map(ceil_quarter);
         let end_whole = to.map(|to| to.seconds().div_euclid(QUARTER_SECONDS));
-        for part in &self.view.parts {
+        for (at, part) in self.view.parts.iter().enumerate() {
+            if part.meta.cursor <= self.kept_from {
+                continue;
+            }
             if from.is_some_and(|from| part.meta.last < from)
                 || to.is_some_and(|to| part.meta.first >= to)
             {
+                continue;
+            }
+            if self.is_cut(at) {
+                let within = |instant: Instant| {
+                    from.is_none_or(|from| instant >= from) && to.is_none_or(|to| instant < to)
+                };
+                if !self.row_by_row(part, &within, each)? {
+                    return Ok(());
+                }
                 continue;
             }
             let cut = |bound: Instant| {
@@ -137,6 +161,13 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is kept begins within this part, as far as can be told: where a part begins is
+    /// known by the end of the one before it.
+    fn is_cut(&self, at: usize) -> bool {
+        let begins = at.checked_sub(1).map_or(1, |before| self.view.parts[before].meta.cursor);
+        begins < self.kept_from
     }
 
     fn whole_quarters(
@@ -173,8 +204,8 @@ impl Snapshot {
         let after_own_row = [OWN_ROW[0] + 1];
         for row in self.view.fjall.range(&part.usages, after_own_row..) {
             let (key, value) = row.into_inner()?;
-            let (instant, _) = read_place(&key)?;
-            if wanted(instant) {
+            let (instant, seq) = read_place(&key)?;
+            if seq >= self.kept_from && wanted(instant) {
                 let payload = read_usage_value(&value, key_patient(&key)?)?;
                 if !each(instant, peek(&payload)?.medication, 1) {
                     return Ok(false);

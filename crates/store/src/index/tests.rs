@@ -276,6 +276,32 @@ fn parts_expire_whole_and_only_below_what_is_kept() {
 }
 
 #[test]
+fn counts_leave_out_exactly_what_is_no_longer_kept() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model = sample(100);
+    apply(&index, &model, 1, 10);
+    let count = |kept_from: u64, from: Option<Instant>| {
+        let mut sum = 0;
+        let snapshot = index.snapshot().kept_from(kept_from);
+        let counted = snapshot.counts(from, None, &mut |_, _, count| {
+            sum += count;
+            true
+        });
+        counted.expect("counted");
+        sum
+    };
+    let middle = model[50].instant();
+    for kept_from in 0..=101 {
+        let kept = (1..).zip(&model).filter(|(seq, _)| *seq >= kept_from);
+        let kept = kept.map(|(_, made)| made.instant());
+        assert_eq!(count(kept_from, None), kept.clone().count() as u64, "from {kept_from}");
+        let later = kept.filter(|instant| *instant >= middle).count() as u64;
+        assert_eq!(count(kept_from, Some(middle)), later, "from {kept_from}");
+    }
+}
+
+#[test]
 fn summed_up_counts_stay_the_same() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let index = Index::open(dir.path(), IndexOptions { part_usages_max: 1 << 20, ..options() })

@@ -74,6 +74,14 @@ pub(crate) fn post(store: &Store, sent: &Sent) -> Result<Accepted, AppendRefused
 
 /// Appends all in one call.
 pub(crate) fn post_batch(store: &Store, sent: &[Sent]) -> Vec<Result<Accepted, AppendRefused>> {
+    post_batch_at(store, sent, START_MS)
+}
+
+pub(crate) fn post_batch_at(
+    store: &Store,
+    sent: &[Sent],
+    received_ms: u64,
+) -> Vec<Result<Accepted, AppendRefused>> {
     let texts: Vec<String> = sent.iter().map(Sent::json).collect();
     let decode = |text: &String| {
         usage::decode(text.as_bytes(), UnknownFields::Refuse).map(into_owned).expect("valid")
@@ -87,7 +95,7 @@ pub(crate) fn post_batch(store: &Store, sent: &[Sent]) -> Vec<Result<Accepted, A
             BatchItem { usage, key }
         })
         .collect();
-    store.append_batch(&items, START_MS)
+    store.append_batch(&items, received_ms)
 }
 
 fn into_owned(usage: Usage<'_>) -> Usage<'static> {
@@ -134,6 +142,16 @@ pub(crate) fn start(config: Config) -> Store {
 #[derive(Default)]
 pub(crate) struct StillClock {
     pub(crate) wall_ms: AtomicU64,
+    /// How far it has moved without time having passed.
+    jumped_ms: AtomicU64,
+}
+
+impl StillClock {
+    /// Sets the wall clock forward.
+    pub(crate) fn jump(&self, ms: u64) {
+        self.wall_ms.fetch_add(ms, Ordering::Relaxed);
+        self.jumped_ms.fetch_add(ms, Ordering::Relaxed);
+    }
 }
 
 impl Clock for StillClock {
@@ -141,7 +159,7 @@ impl Clock for StillClock {
         self.wall_ms.load(Ordering::Relaxed)
     }
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.wall_ms())
+        Duration::from_millis(self.wall_ms() - self.jumped_ms.load(Ordering::Relaxed))
     }
 }
 

@@ -187,3 +187,23 @@ fn a_key_beyond_its_window_is_new_again() {
     let receipt = store.receipt(&new.id).expect("served").expect("stored");
     assert_eq!(receipt.seq, new.seq, "the newest usage of the key");
 }
+
+#[test]
+fn until_a_later_usage_of_a_key_is_durable_its_id_means_the_earlier_one() {
+    let dir = folder();
+    let clock = Arc::new(StillClock::default());
+    clock.wall_ms.store(START_MS, Ordering::Relaxed);
+    let store = Store::open(config(dir.path()), clock).expect("opens");
+    let first = post_at(&store, &keyed("a"), START_MS).expect("new");
+    commit(&store);
+    // Beyond the key's window, and before the index has taken the first.
+    let second = post_at(&store, &keyed("a"), START_MS + 40 * DAY_MS).expect("new again");
+    let receipt = |store: &Store| store.receipt(&first.id).expect("served").expect("stored").seq;
+    assert_eq!(receipt(&store), first.seq);
+    while store.index_once() {}
+    assert_eq!(receipt(&store), first.seq);
+    commit(&store);
+    assert_eq!(receipt(&store), second.seq);
+    while store.index_once() {}
+    assert_eq!(receipt(&store), second.seq);
+}
