@@ -57,6 +57,11 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
 
+    /// Seconds of one load; 10, or 2 when quick. What must contain background work lasts six times as
+    /// long
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: Option<u64>,
+
     /// Usages stored where the table says 50 million; a million when quick
     #[arg(long, value_name = "N")]
     stored: Option<u64>,
@@ -130,11 +135,12 @@ impl Bench {
             nginx: find_program("nginx"),
             folder: fs::canonicalize(&flags.dir)?,
         };
+        let seconds = flags.seconds.unwrap_or(if flags.quick { 2 } else { 10 });
         Ok(Self {
             starter,
             rounds: flags.rounds.unwrap_or(if flags.quick { 3 } else { 5 }).max(1),
-            seconds: if flags.quick { 2 } else { 10 },
-            long_seconds: if flags.quick { 10 } else { 60 },
+            seconds,
+            long_seconds: seconds * 6,
             stored: flags.stored.unwrap_or(if flags.quick { 1_000_000 } else { 50_000_000 }),
             quick: flags.quick,
             started_ns: now_ns(),
