@@ -32,6 +32,7 @@ mod prepare;
 mod random;
 mod reader;
 mod recover;
+mod repairs;
 mod salvage;
 mod shared;
 mod status;

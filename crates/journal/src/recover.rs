@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::pending::Pending;
 use crate::prepare::{Prepared, prepare, remove_if_there};
 use crate::random;
+use crate::repairs;
 use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
@@ -79,6 +80,7 @@ pub(crate) fn open(
     segments.push_back(Segment { header: active.header.clone(), file_bytes });
     tidy(&*disk, &segments)?;
 
+    let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
     let took = clock.monotonic().saturating_sub(begun);
     let recovery = Recovery {
         created,
@@ -91,6 +93,7 @@ pub(crate) fn open(
         cut: tail.cut,
         bytes_scanned: tail.bytes_scanned,
         took,
+        repairs,
     };
     let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
     let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);

@@ -16,6 +16,7 @@ use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
 use crate::meta::StoreMeta;
+use crate::repairs;
 use crate::scan::read_whole;
 
 /// More lost sequences than this in one place are not believed: a segment cannot have held them.
@@ -105,6 +106,9 @@ pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
     let chain = Chain::survey(disk)?;
     if plan_locked(disk, &chain)? != *plan {
         return Err(RepairError::Changed);
+    }
+    if !plan.steps.is_empty() {
+        repairs::count_another(disk).map_err(opening("counting the repair"))?;
     }
     for step in &plan.steps {
         if let Some(cut_file) = &step.cut_file {

@@ -73,6 +73,9 @@ pub struct Recovery {
     pub bytes_scanned: u64,
     /// How long it took.
     pub took: Duration,
+    /// Changes with every repair: what was made from the journal before it, an index say, may hold
+    /// frames that are lost now.
+    pub repairs: u64,
 }
 
 /// A torn tail: bytes after the last whole batch, with nothing valid among or after them.

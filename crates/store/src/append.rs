@@ -293,3 +293,72 @@ fn encode(
     let write = |_, out: &mut Vec<u8>| record::encode(usage, received_ms, key, out);
     Ok(appender.append(FrameKind::Usage, tag, write)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Config, SystemClock};
+
+    const JSON: &[u8] =
+        br#"{"patientId":"100","timestamp":"2026-11-01T00:00:00Z","medication":"Albuterol"}"#;
+
+    /// Where a keyed usage is when it comes again.
+    #[derive(Clone, Copy, Debug)]
+    enum Place {
+        Pending,
+        Tail,
+        Index,
+    }
+
+    /// Appends a keyed usage, lets `meanwhile` do its work when it has come to `place`, and appends
+    /// it again; returns how many are stored in the end.
+    fn stored(place: Place, meanwhile: impl FnOnce(&Store, Accepted)) -> usize {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(dir.path());
+        config.journal.segment_bytes = 64 << 10;
+        config.journal.pending_bytes_max = 16 << 10;
+        config.journal.reserve_bytes = 0;
+        let store = Store::open(config, Arc::new(SystemClock::new())).expect("opens");
+        let usage = usage::decode(JSON, usage::UnknownFields::Refuse).expect("valid");
+        let first = store.append_keyed(&usage, "default", "k", 0).expect("new");
+        if !matches!(place, Place::Pending) {
+            store.journal().commit_once().expect("commits");
+        }
+        if matches!(place, Place::Index) {
+            while store.index_once() {}
+        }
+        meanwhile(&store, first);
+        let again = store.append_keyed(&usage, "default", "k", 0).expect("answered");
+        store.close().expect("closes");
+        while store.index_once() {}
+        let query = crate::HistoryQuery {
+            patient_id: "100".into(),
+            from: None,
+            to: None,
+            medication: None,
+            limit: 10,
+            cursor: None,
+        };
+        let stored = store.history(&query).expect("served").usages.len();
+        assert_eq!(stored == 1, again.replayed, "{place:?}");
+        stored
+    }
+
+    #[test]
+    fn a_key_is_stored_once_wherever_its_usage_is() {
+        for place in [Place::Pending, Place::Tail, Place::Index] {
+            assert_eq!(stored(place, |_, _| {}), 1, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn control_a_claim_released_before_the_index_has_its_usage_is_stored_twice() {
+        let release =
+            |store: &Store, first: Accepted| store.shared.claims.release(first.id, first.seq);
+        assert_eq!(stored(Place::Pending, release), 2);
+        assert_eq!(stored(Place::Tail, release), 2);
+        assert_eq!(stored(Place::Index, release), 1, "by then the index answers");
+    }
+}

@@ -9,7 +9,7 @@ use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
 use crate::index::{Index, IndexEntry, IndexError};
-use crate::slot::{open_index, remove_index};
+use crate::slot::{Owner, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;
 
@@ -126,7 +126,8 @@ impl Indexer {
             }
         }
         let store_id = shared.journal.meta().store_id;
-        match open_index(&shared.config, store_id, shared.journal.durable()) {
+        let owner = Owner { store_id, repairs: shared.recovery.repairs };
+        match open_index(&shared.config, owner, shared.journal.durable()) {
             Ok(index) => {
                 tracing::info!(cursor = index.cursor(), "the index is open again");
                 self.failing = false;

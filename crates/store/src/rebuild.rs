@@ -8,7 +8,7 @@ use journal::{Clock, Journal};
 use crate::config::Config;
 use crate::error::{OpenError, RebuildError};
 use crate::indexer::{apply_run, read_run};
-use crate::slot::{open_index, remove_index};
+use crate::slot::{Owner, open_index, remove_index};
 
 /// How far a rebuild is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,10 +36,11 @@ pub fn rebuild(
     let disk = Arc::new(RealDisk::open(&dir).map_err(io_error)?);
     config.validate().map_err(OpenError::Config)?;
     let opened = Journal::open(disk, clock, config.journal_options());
-    let (journal, _) = opened.map_err(OpenError::Journal)?;
+    let (journal, recovery) = opened.map_err(OpenError::Journal)?;
     remove_index(config).map_err(RebuildError::Remove)?;
     let end_seq = journal.durable();
-    let index = open_index(config, journal.meta().store_id, end_seq);
+    let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
+    let index = open_index(config, owner, end_seq);
     let index = index.map_err(RebuildError::IndexOpen)?;
     let first_seq = journal.first_seq();
     index.advance(first_seq)?;

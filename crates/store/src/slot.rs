@@ -93,16 +93,29 @@ impl IndexSlot {
     }
 }
 
-/// Opens the index that belongs to the journal of the store `store_id`, durable below `durable`.
-/// One that belongs to another journal, or claims to have read further than this one goes, is
-/// removed and begun anew: nothing is lost with it.
-pub(crate) fn open_index(
-    config: &Config,
-    store_id: [u8; 16],
-    durable: u64,
-) -> Result<Index, String> {
+/// The journal that an index is made from: the store's, and as of which repair.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) repairs: u64,
+}
+
+impl Owner {
+    fn text(self) -> String {
+        let store_id = format!("{:032x}", u128::from_be_bytes(self.store_id));
+        match self.repairs {
+            0 => store_id,
+            repairs => format!("{store_id} {repairs}"),
+        }
+    }
+}
+
+/// Opens the index that belongs to the journal `owner`, durable below `durable`. One that belongs
+/// to another journal, or to this one before a repair, or claims to have read further than it goes,
+/// is removed and begun anew: nothing is lost with it.
+pub(crate) fn open_index(config: &Config, owner: Owner, durable: u64) -> Result<Index, String> {
     let dir = config.index_dir();
-    let owner = hex(store_id);
+    let owner = owner.text();
     let found = std::fs::read_to_string(dir.join(OWNER_FILE));
     if !found.is_ok_and(|found| found == owner) {
         begin(&dir, &owner).map_err(|error| format!("beginning the index: {error}"))?;
@@ -142,8 +155,4 @@ fn begin(dir: &Path, owner: &str) -> io::Result<()> {
     }
     std::fs::create_dir_all(dir)?;
     std::fs::write(dir.join(OWNER_FILE), owner)
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -14,7 +14,7 @@ use crate::claims::Claims;
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::indexer::{Indexer, Step};
-use crate::slot::{IndexSlot, open_index};
+use crate::slot::{IndexSlot, Owner, open_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -64,7 +64,8 @@ impl Store {
         let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
         let durable = journal.durable();
         let index = if config.index_enabled {
-            open_index(&config, journal.meta().store_id, durable).and_then(|index| {
+            let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
+            open_index(&config, owner, durable).and_then(|index| {
                 // A new index has nothing to wait for below the oldest frame.
                 index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
                 Ok(index)

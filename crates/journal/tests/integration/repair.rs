@@ -225,7 +225,7 @@ fn a_crash_in_a_repair_leaves_something_to_repair_or_nothing() {
         let sample = sample(5, seed % 2 == 0, true);
         sample.disk.flip_bit(&sample.segments()[1], 4500, 1);
         let plan = plan(&sample.disk).expect("a plan");
-        sample.disk.halt_in(seed % 16);
+        sample.disk.halt_in(seed / 2 % 24);
         let done = repair(&sample.disk, &plan);
         sample.disk.crash(if seed % 3 == 0 { Crash::Kill } else { Crash::Power });
         let report = sample.check();

@@ -7,6 +7,7 @@ mod keys;
 mod killed;
 mod model;
 mod reading;
+mod repaired;
 mod restart;
 mod simulation;
 mod switched_off;

@@ -28,7 +28,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// How long keys are remembered, by whole days.
 const KEY_WINDOW_MS: u64 = DAY_MS;
-const RETAIN: Duration = Duration::from_millis(3 * DAY_MS);
+const RETAIN_MS: u64 = 3 * DAY_MS;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -97,7 +97,8 @@ impl World {
         config.run.usages_max = 8;
         config.index.part_usages_max = 40;
         config.key_window = Duration::from_millis(KEY_WINDOW_MS);
-        config.journal.retain = (!seed.is_multiple_of(3)).then_some(RETAIN);
+        config.journal.retain =
+            (!seed.is_multiple_of(3)).then_some(Duration::from_millis(RETAIN_MS));
         let clock = Arc::new(StillClock::default());
         clock.wall_ms.store(START_MS, Ordering::Relaxed);
         let store = open_on(&config, &disk, &clock);
@@ -233,13 +234,12 @@ impl World {
         self.tally.compressed += u64::from(done.compressed.is_some());
         self.tally.removed += done.removed as u64;
         let gone = before..self.store().journal().first_seq();
-        let keep_ms = RETAIN.as_millis() as u64;
         for (_, _, received_ms) in self.keys.values().filter(|(seq, ..)| gone.contains(seq)) {
-            assert!(received_ms + keep_ms < self.now_ms(), "a key's usage went early");
+            assert!(received_ms + RETAIN_MS < self.now_ms(), "a key's usage went early");
         }
         for seq in gone.clone() {
             let Some(received_ms) = self.ids.get(&seq).and_then(received_ms) else { continue };
-            assert!(received_ms + keep_ms < self.now_ms(), "{seq} went early");
+            assert!(received_ms + RETAIN_MS < self.now_ms(), "{seq} went early");
         }
     }
 

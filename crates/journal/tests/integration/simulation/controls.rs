@@ -47,6 +47,14 @@ fn failed_syncs_that_are_acknowledged_are_found_out() {
     assert!(first_failure(&settings, 300).is_some(), "acknowledged after a failed sync");
 }
 
+#[test]
+fn keys_that_are_forgotten_early_are_found_out() {
+    let settings = Settings { forgetful: true, ..Settings::default() };
+    let found =
+        (0..50).any(|seed| run(seed, &settings).is_err_and(|why| why.contains("stored again")));
+    assert!(found, "keys were stored twice, and nobody noticed");
+}
+
 /// A journal that was killed after three batches, and its segment's file and offsets.
 fn three_batches() -> (SimDisk, Box<dyn File>, Vec<u64>) {
     let disk = SimDisk::new(1);

@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) lie: Lie,
     /// Protections of the journal that are switched off: negative controls too.
     pub(super) sabotage: Sabotage,
+    /// Keys are forgotten as soon as they are claimed: another negative control.
+    pub(super) forgetful: bool,
     /// The steps, when they are not to be drawn at random.
     pub(super) script: Option<Vec<Op>>,
     /// Options of the journal, when they are not to be drawn at random.
@@ -319,7 +321,9 @@ impl World {
                     let encode = |_, out: &mut Vec<u8>| out.extend_from_slice(&payload);
                     match appender.append(FrameKind::Usage, 0, encode) {
                         Ok(seq) => {
-                            self.claims.extend(super::model::key_of(&payload));
+                            if !self.settings.forgetful {
+                                self.claims.extend(super::model::key_of(&payload));
+                            }
                             self.model.append(seq, payload)?;
                         }
                         Err(error) => refusal = Some(error),
