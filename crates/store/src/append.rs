@@ -103,7 +103,7 @@ impl Store {
                 let mut appender = shared.journal.appender()?;
                 let seq = encode(&mut appender, usage, received_ms, Some(key.id))?;
                 drop(appender);
-                held.claim(Claim::new(seq, received_ms, key.digest));
+                held.claim(Claim::new(seq, received_ms, key.digest), shared.journal.durable());
                 Ok(Accepted { id: key.id, seq, replayed: false })
             }
             Decision::Replay(seq) => Ok(Accepted { id: key.id, seq, replayed: true }),
@@ -226,7 +226,8 @@ impl Shared {
             let seq = encode(appender, item.usage, received_ms, key.map(|key| key.id))?;
             let id = match key {
                 Some(key) => {
-                    held.claim(key.id, Claim::new(seq, received_ms, key.digest));
+                    let claim = Claim::new(seq, received_ms, key.digest);
+                    held.claim(key.id, claim, self.journal.durable());
                     key.id
                 }
                 None => self.plain_id(received_ms, seq),

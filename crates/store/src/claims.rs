@@ -23,8 +23,8 @@ pub(crate) struct Claim {
     pub(crate) received_ms: u64,
     /// Of the usage's content.
     pub(crate) digest: u128,
-    /// The usage whose claim this one has replaced, because the key's window was over: until this
-    /// one is durable the key stands for that.
+    /// The latest durable usage whose claim this one has replaced, because the key's window was
+    /// over: until this one is durable the key stands for that.
     pub(crate) before: Option<u64>,
 }
 
@@ -34,8 +34,10 @@ impl Claim {
     }
 }
 
-fn insert(shard: &mut HashMap<UsageId, Claim>, id: UsageId, mut claim: Claim) {
-    claim.before = shard.get(&id).map(|replaced| replaced.seq);
+fn insert(shard: &mut HashMap<UsageId, Claim>, id: UsageId, mut claim: Claim, durable: u64) {
+    claim.before = shard.get(&id).and_then(|replaced| {
+        if replaced.seq < durable { Some(replaced.seq) } else { replaced.before }
+    });
     shard.insert(id, claim);
 }
 
@@ -92,7 +94,7 @@ impl Claims {
 
     /// Claims a key while nobody else is looking: when a store is opened.
     pub(crate) fn restore(&self, id: UsageId, claim: Claim) {
-        insert(&mut self.shard(shard_of(id)), id, claim);
+        insert(&mut self.shard(shard_of(id)), id, claim, u64::MAX);
     }
 
     /// Forgets everything.
@@ -115,8 +117,9 @@ impl Held<'_> {
         self.shard(id).get(&id).copied()
     }
 
-    pub(crate) fn claim(&mut self, id: UsageId, claim: Claim) {
-        insert(self.shard(id), id, claim);
+    /// `durable` is the journal's position: what is below it has been synced.
+    pub(crate) fn claim(&mut self, id: UsageId, claim: Claim, durable: u64) {
+        insert(self.shard(id), id, claim, durable);
     }
 }
 
@@ -131,8 +134,9 @@ impl HeldOne<'_> {
         self.shard.get(&self.id).copied()
     }
 
-    pub(crate) fn claim(&mut self, claim: Claim) {
-        insert(&mut self.shard, self.id, claim);
+    /// As [`Held::claim`].
+    pub(crate) fn claim(&mut self, claim: Claim, durable: u64) {
+        insert(&mut self.shard, self.id, claim, durable);
     }
 }
 
@@ -151,8 +155,8 @@ mod tests {
     #[test]
     fn a_claim_is_released_by_its_own_frame_alone() {
         let claims = Claims::new();
-        claims.hold_one(id(1)).claim(claim(5));
-        claims.hold_one(id(1)).claim(claim(9));
+        claims.hold_one(id(1)).claim(claim(5), 6);
+        claims.hold_one(id(1)).claim(claim(9), 6);
         claims.release(id(1), 5);
         assert_eq!(claims.get(id(1)), Some(Claim { before: Some(5), ..claim(9) }));
         claims.release(id(1), 9);
@@ -170,7 +174,7 @@ mod tests {
                     for _ in 0..50 {
                         let mut held = claims.hold(keys.iter().map(|key| id(*key)));
                         let seq = held.get(id(0)).map_or(0, |claim| claim.seq);
-                        held.claim(id(0), claim(seq + 1));
+                        held.claim(id(0), claim(seq + 1), 0);
                     }
                 });
             }

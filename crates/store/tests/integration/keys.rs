@@ -197,7 +197,8 @@ fn until_a_later_usage_of_a_key_is_durable_its_id_means_the_earlier_one() {
     let first = post_at(&store, &keyed("a"), START_MS).expect("new");
     commit(&store);
     // Beyond the key's window, and before the index has taken the first.
-    let second = post_at(&store, &keyed("a"), START_MS + 40 * DAY_MS).expect("new again");
+    post_at(&store, &keyed("a"), START_MS + 40 * DAY_MS).expect("new again");
+    let second = post_at(&store, &keyed("a"), START_MS + 80 * DAY_MS).expect("and again");
     let receipt = |store: &Store| store.receipt(&first.id).expect("served").expect("stored").seq;
     assert_eq!(receipt(&store), first.seq);
     while store.index_once() {}
