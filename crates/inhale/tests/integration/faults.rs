@@ -105,7 +105,7 @@ fn the_very_first_commits_fail() {
     if lacks("the_very_first_commits_fail", &["strace"]) {
         return;
     }
-    for number in 1..=3 {
+    for number in [1, 2, 3, 5, 8] {
         let folder = Folder::new();
         let server = folder.serve(&SMALL);
         let inject = format!("inject=fdatasync:error=EIO:when={number}");

@@ -2,6 +2,7 @@
 //! and room that is made is used.
 
 use std::fs::File;
+use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -82,7 +83,9 @@ fn a_file_system_filled_again_and_again() {
                     assert!([201, 507].contains(&answer.status), "{answer:?}");
                     answer.status == 507
                 });
-                reads_go_on(&server, &heard);
+                // The index may want room; a receipt never does.
+                let (id, _) = heard.acknowledged.last().expect("some were acknowledged");
+                get(server.address, &format!("/api/usages/{id}")).expect(200);
             }
         }
         std::fs::remove_file(&ballast).expect("it is there");
@@ -99,10 +102,64 @@ fn a_file_system_filled_again_and_again() {
     assert_eq!(usages_stored(&data), heard.acknowledged.len() as u64 + probes);
 }
 
-fn index_is_ready(server: &Server) -> bool {
+fn index_status(server: &Server) -> serde_json::Value {
     let json = "Accept: application/json\r\n";
-    let status = call(server.admin, "GET", "/status", json, "").expect(200).json();
-    status["index"]["state"] == "ready"
+    call(server.admin, "GET", "/status", json, "").expect(200).json()["index"].take()
+}
+
+fn index_is_ready(server: &Server) -> bool {
+    index_status(server)["state"] == "ready"
+}
+
+fn index_lag(server: &Server) -> u64 {
+    index_status(server)["lag"].as_u64().expect("a count")
+}
+
+/// The disk is full between two looks at it, while usages come in.
+#[test]
+fn a_disk_that_is_full_all_of_a_sudden() {
+    if lacks("a_disk_that_is_full_all_of_a_sudden", &mounted::PROGRAMS) {
+        return;
+    }
+    let mounted = Mounted::new(64 << 20);
+    let (data, log) = (mounted.data(), mounted.log());
+    let server = Server::start(&data, &log, &FLAGS);
+    let mut heard = Heard::default();
+    let mut probes = 0;
+    for _ in 0..3 {
+        let posting = Posting::start(server.address, 4, 20_000, 1500);
+        posting.wait_for(300);
+        let ballast = mounted.place().join("ballast");
+        take_everything(&ballast);
+        heard.add(posting.finish());
+        // Whether the index finds room for what is left is its own affair; usages are safe.
+        until("the index has tried", || !index_is_ready(&server) || index_lag(&server) == 0);
+        std::fs::remove_file(&ballast).expect("it is there");
+        until("usages are taken in again", || probe(&server).status == 201);
+        probes += 1;
+        until("the index is ready", || index_is_ready(&server) && index_lag(&server) == 0);
+        reads_go_on(&server, &heard);
+    }
+    let refused = |ending: &Option<Answer>| ending.as_ref().is_some_and(|it| it.status == 507);
+    assert!(heard.endings.iter().all(refused), "{:?}", heard.endings);
+    assert_eq!(heard.lost(server.address), 0);
+    let stored = heard.acknowledged.len() as u64 + probes;
+    let counted = get(server.address, "/api/usages/summary?by=medication").expect(200).json();
+    assert_eq!(counted["rows"][0]["count"], stored);
+    server.stop();
+    assert_eq!(usages_stored(&data), stored);
+}
+
+/// Makes a file that takes all the room there is.
+fn take_everything(path: &Path) {
+    let file = File::create(path).expect("a name has room");
+    let mut bytes = 0;
+    for step in [16 << 20, 1 << 20, 64 << 10, 4 << 10] {
+        while fallocate(&file, FallocateFlags::empty(), bytes, step).is_ok() {
+            bytes += step;
+        }
+    }
+    assert!(bytes > 0);
 }
 
 /// One more usage.
