@@ -134,9 +134,7 @@ impl Shared {
             .file
             .write_all_at(bytes, active.at.offset)
             .and_then(|()| active.file.sync_data());
-        if let Err(error) = written
-            && !self.options.sabotage.failed_syncs
-        {
+        if let Err(error) = written {
             let segment = active.header.number;
             self.poison(format!("writing a batch to segment {segment}: {error}"));
             return Err(CommitError::Poisoned);

@@ -31,7 +31,8 @@ pub struct Options {
     /// Fixes salts and ids for a simulation. `None`, the default, takes them from the system's
     /// random source, which is what keeps a client from forging a batch.
     pub seed: Option<u64>,
-    /// Protections switched off, so that a test can show that it would notice. Never for data that
+    /// Protections of recovery switched off, so that a test can show that it would notice: what is
+    /// believed of a file cannot be changed from outside, by a disk that lies. Never for data that
     /// anyone wants to keep.
     #[doc(hidden)]
     pub sabotage: Sabotage,
@@ -45,8 +46,6 @@ pub struct Sabotage {
     pub unproven_tail: bool,
     /// Recovery cuts at the first damage, whatever valid batches come after it.
     pub later_batches: bool,
-    /// A batch is acknowledged although its write or sync failed.
-    pub failed_syncs: bool,
 }
 
 impl Default for Options {

@@ -38,6 +38,8 @@ pub enum Lie {
     Data,
     /// `sync_dir` answers without doing anything.
     Directory,
+    /// A `sync_data` that fails answers as if it had not: a caller that does not look.
+    Failure,
 }
 
 /// A handle to the simulated disk; clones share it.
@@ -280,18 +282,18 @@ impl State {
         Ok(())
     }
 
-    fn sync(&mut self, file: &SimFile, lies: bool) -> io::Result<()> {
+    fn sync(&mut self, file: &SimFile, lie: Lie) -> io::Result<()> {
         self.syncs += 1;
         let halts = self.begin_change(file.life)?;
         let fails = count_down(&mut self.fail_sync_in);
         let image = self.images.entry(file.inode).or_default();
-        match (halts, fails, lies) {
+        match (halts, fails, lie) {
             (true, ..) => return Err(halted()),
             (_, true, _) => {
                 image.lose(&mut self.rng);
-                return Err(broken());
+                return if lie == Lie::Failure { Ok(()) } else { Err(broken()) };
             }
-            (.., true) => {}
+            (.., Lie::Data) => {}
             _ => image.sync(),
         }
         Ok(())
@@ -421,12 +423,11 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let state = &mut *self.disk.state();
-        let lies = state.lie == Lie::Data;
-        state.sync(self, lies)
+        state.sync(self, state.lie)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.disk.state().sync(self, false)
+        self.disk.state().sync(self, Lie::None)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -42,8 +42,7 @@ fn an_unproven_tail_that_is_believed_is_found_out() {
 
 #[test]
 fn failed_syncs_that_are_acknowledged_are_found_out() {
-    let sabotage = Sabotage { failed_syncs: true, ..Sabotage::default() };
-    let settings = Settings { sabotage, ..Settings::default() };
+    let settings = Settings { lie: Lie::Failure, ..Settings::default() };
     assert!(first_failure(&settings, 300).is_some(), "acknowledged after a failed sync");
 }
 
