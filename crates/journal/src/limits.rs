@@ -1,6 +1,7 @@
 //! Every limit of the journal, and how they relate.
 
-use crate::format::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, HEADER_PAGE_BYTES};
+use crate::format::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, HEADER_PAGE_BYTES, align_batch};
+use crate::options::Options;
 
 /// The smallest segment: room for the header page and a few batches.
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
@@ -35,8 +36,44 @@ pub const fn segment_room(segment_bytes: u64) -> u64 {
     segment_bytes - HEADER_PAGE_BYTES as u64
 }
 
+/// A segment that an open has to fill with zeros itself, while everybody waits, is this part of a
+/// whole one.
+const FIRST_SEGMENT_PART: u64 = 16;
+
+/// The size of such a segment: any batch fits it, so that it is never passed over empty.
+#[must_use]
+pub(crate) fn first_segment_bytes(options: &Options) -> u64 {
+    let page_bytes = HEADER_PAGE_BYTES as u64;
+    let batch_bytes = align_batch((BATCH_HEADER_BYTES + options.pending_bytes_max) as u64);
+    // The closing frame may come on top of the budget.
+    let room_bytes = batch_bytes + FRAME_HEADER_BYTES as u64 + page_bytes;
+    let part_bytes = options.segment_bytes / FIRST_SEGMENT_PART;
+    part_bytes.max(room_bytes).next_multiple_of(page_bytes).min(options.segment_bytes)
+}
+
 const _: () = assert!(SEGMENT_BYTES_MIN > HEADER_PAGE_BYTES as u64 * 2);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 const _: () = assert!(PENDING_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX / 2);
 const _: () = assert!(PENDING_BYTES_MIN > BATCH_HEADER_BYTES + FRAME_HEADER_BYTES);
 const _: () = assert!(READ_WINDOW_BYTES > BATCH_HEADER_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_segment_is_small_and_any_batch_fits_it() {
+        fn check(segment_bytes: u64, pending_bytes_max: usize, expected: u64) {
+            let options = Options { segment_bytes, pending_bytes_max, ..Options::default() };
+            options.validate().expect("they fit");
+            let first_bytes = first_segment_bytes(&options);
+            assert_eq!(first_bytes, expected, "{segment_bytes} {pending_bytes_max}");
+            assert!(segment_room(first_bytes) >= (BATCH_HEADER_BYTES + pending_bytes_max) as u64);
+        }
+        check(64 << 20, 4 << 20, (4 << 20) + 8192);
+        check(64 << 20, 1 << 20, 4 << 20);
+        check(16 << 10, 8 << 10, 16 << 10);
+        check(64 << 10, 16 << 10, 24 << 10);
+        check(16 << 10, 12_224, 16 << 10);
+    }
+}

@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::layout::{Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
-use crate::limits::segment_room;
+use crate::limits::{self, segment_room};
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::Options;
 use crate::pending::Pending;
@@ -180,14 +180,18 @@ fn fresh_header(
         Some(Ok(found)) if alone => found.header.previous,
         _ => source,
     };
-    // The highest spare, so that every other leftover has a lower number than the fresh segment,
-    // whose header passes over it whether or not its removal becomes durable.
-    let spare = layout.spares.iter().rfind(|&(_, &bytes)| bytes == options.segment_bytes);
+    // The highest spare's number, so that every other leftover has a lower one than the fresh
+    // segment, whose header passes over it whether or not its removal becomes durable. A spare of
+    // another size is replaced: its own entry may be lost, and must leave no gap in front of a later
+    // segment.
+    let number_max = layout.number_max();
+    let spare = layout.spares.get(&number_max).copied();
+    let number = number_max + u64::from(spare.is_none());
     let batch_bytes = secured.map_or(0, |batch| BATCH_HEADER_BYTES + batch.payload.len()) as u64;
     let fits = batch_bytes <= segment_room(options.segment_bytes);
-    let number = match spare {
-        Some((&number, _)) if fits && number == layout.number_max() => number,
-        _ => layout.number_max() + 1,
+    let segment_bytes = match spare {
+        Some(bytes) if bytes == options.segment_bytes && fits => bytes,
+        _ => limits::first_segment_bytes(options),
     };
     let page_bytes = crate::format::HEADER_PAGE_BYTES as u64;
     let needed = (page_bytes + align_batch(batch_bytes)).next_multiple_of(page_bytes);
@@ -202,7 +206,7 @@ fn fresh_header(
         salt,
         first_seq: secured.map_or(tail.end_seq, |batch| batch.header.first_seq),
         created_ms,
-        segment_bytes: options.segment_bytes.max(needed),
+        segment_bytes: segment_bytes.max(needed),
     }
 }
 
@@ -217,7 +221,7 @@ fn secure(
 ) -> Result<Active, OpenError> {
     let number = header.number;
     let doing = || format!("beginning segment {number}");
-    let prepared = if layout.spares.contains_key(&number) {
+    let prepared = if layout.spares.get(&number) == Some(&header.segment_bytes) {
         own_spare(disk, number).map_err(opening(doing()))?;
         let file = disk.open(&segment_file_name(number)).map_err(opening(doing()))?;
         file.sync_all().map_err(opening(doing()))?;
