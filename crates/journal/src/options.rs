@@ -8,7 +8,7 @@ use crate::limits;
 /// The journal's settings. `Options::default()` suits a machine with a local SSD.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Size of a raw segment's file.
+    /// Size of a raw segment's file; one that an open finds no spare for is smaller.
     pub segment_bytes: u64,
     /// Least time between the starts of two syncs when more than one appender waits. A lone
     /// waiter is never delayed by it.
