@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -70,13 +70,29 @@ impl ServerProcess {
 
     /// SIGKILL: the process is gone at once, with whatever it had not written.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        // Under a prefix the child is the wrapper; the server is its child and must go first.
-        for pid in children_of(self.child.id()) {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        // Under a prefix the child is the wrapper and the server is its child. The wrapper ends by
+        // itself once the server has let go of all its files, which a file system waits for.
+        let servers = children_of(self.child.id());
+        for pid in &servers {
+            let _ = rustix::process::kill_process(*pid, Signal::KILL);
         }
-        self.child.kill().context("killing the server under test")?;
+        if servers.is_empty() || self.wait_for_end()?.is_none() {
+            self.child.kill().context("killing the server under test")?;
+        }
         self.child.wait().context("waiting for the server under test")?;
         Ok(())
+    }
+
+    /// Waits for the child's end; `None` when it does not come in time.
+    fn wait_for_end(&mut self) -> Result<Option<ExitStatus>> {
+        let deadline = monotonic() + PATIENCE;
+        loop {
+            let status = self.child.try_wait().context("waiting for the server under test")?;
+            if status.is_some() || monotonic() > deadline {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// SIGTERM, and a clean end.
@@ -88,18 +104,10 @@ impl ServerProcess {
             rustix::process::kill_process(pid, Signal::TERM)
                 .context("stopping the server under test")?;
         }
-        let deadline = monotonic() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                if !status.success() {
-                    bail!("the server under test ended with {status} after SIGTERM");
-                }
-                return Ok(());
-            }
-            if monotonic() > deadline {
-                bail!("the server under test did not end within {PATIENCE:?} of SIGTERM");
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        match self.wait_for_end()? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the server under test ended with {status} after SIGTERM"),
+            None => bail!("the server under test did not end within {PATIENCE:?} of SIGTERM"),
         }
     }
 }

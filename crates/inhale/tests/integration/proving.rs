@@ -21,7 +21,7 @@ fn prove(more: &[&str]) -> Output {
         .output()
         .expect("it runs");
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").collect();
-    assert!(left.is_empty(), "nothing is left behind: {left:?}");
+    assert!(left.is_empty(), "left behind: {left:?} by {output:?}");
     output
 }
 
