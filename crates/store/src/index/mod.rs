@@ -33,8 +33,9 @@ pub use snapshot::Snapshot;
 
 use snapshot::View;
 
-/// Usages in a part at most. Larger parts are fewer, smaller ones are rewritten less by compaction.
-const PART_USAGES_MAX: u64 = 32 << 20;
+/// Usages in a part at most. Larger parts are fewer to look into, above all for keys; smaller ones
+/// are rewritten less by compaction.
+const PART_USAGES_MAX: u64 = 16 << 20;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// How much less than other work the index's threads matter to the scheduler, as nice(2) has it.
 const NICENESS: i32 = 5;
