@@ -124,7 +124,7 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
     pub drain_grace: Duration,
 
-    /// Time after which a stop no longer waits for requests in flight
+    /// Time after which a stop no longer waits for requests in flight; after a takeover 45 s at most
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
     pub shutdown_timeout: Duration,
 

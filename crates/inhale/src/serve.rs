@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use edge::{Deadlines, LogPolicy};
 use server::{Listeners, Server};
 use store::{IndexOptions, Store, SystemClock};
@@ -21,6 +21,9 @@ use crate::units::size_text;
 
 /// Time for the answers that say the disk failed to reach their senders.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Threads that serve requests at most; more than any machine this was made for has cores.
+const CORES_MAX: usize = 1024;
 
 /// How often it is looked whether the disk has failed.
 const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
@@ -41,11 +44,13 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
         0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
         cores => cores,
     };
+    check_settings(flags, cores)?;
     std::fs::create_dir_all(&flags.data).with_context(|| {
         format!("cannot make the store's directory {} (--data)", flags.data.display())
     })?;
     let listeners = if flags.takeover {
-        takeover::inherit(&flags.data, cores)?
+        check_access(&store_config(flags).journal_dir())?;
+        takeover::inherit(&flags.data, cores, flags.allow_anonymous)?
     } else {
         Listeners {
             api: edge::listen::bind(&flags.listen, cores).context("--listen")?,
@@ -98,6 +103,24 @@ fn refuse_strangers(flags: &ServeFlags) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Checks everything that can be known to be wrong before sockets are taken: the server that hands
+/// them over ends, and then nobody would serve.
+fn check_settings(flags: &ServeFlags, cores: usize) -> Result<()> {
+    if cores > CORES_MAX {
+        bail!("--cores is {cores}; at most {CORES_MAX}");
+    }
+    let config = store_config(flags);
+    let checked = config.journal.validate().and_then(|()| config.validate());
+    checked.map_err(|why| anyhow!("cannot open the store in {}: {why}", flags.data.display()))
+}
+
+/// Whether this process may read and write the journal that it is about to take over.
+fn check_access(journal: &Path) -> Result<()> {
+    use rustix::fs::{Access, access};
+    access(journal, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+        .with_context(|| format!("--takeover: cannot use the journal in {}", journal.display()))
 }
 
 /// Each connection takes a descriptor, and the usual soft limit is for interactive shells.
@@ -260,7 +283,7 @@ fn finish(
             std::thread::sleep(flags.shutdown_delay);
             (flags.drain_grace, flags.shutdown_timeout)
         }
-        End::Takeover => (flags.drain_grace, flags.shutdown_timeout),
+        End::Takeover => (flags.drain_grace, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
         End::DiskFailed => {
             tracing::error!(
                 "a write or sync of the journal failed; stopping without acknowledging anything more"

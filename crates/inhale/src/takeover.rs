@@ -3,6 +3,7 @@
 //! unlocks the store, the new one opens it and accepts. Meanwhile new connections wait in the
 //! sockets' queues.
 
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,6 +21,18 @@ use crate::clock::monotonic;
 
 /// Time for the old process to answer what it has and let the store go.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time for a successor to say that it can use the sockets it was sent.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a successor says when it takes over. Until then the old process goes on.
+const CONFIRMED: &[u8] = b"taken";
+
+/// The longest that a process which has handed over waits for requests in flight, so that it is
+/// gone before its successor loses patience.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(45);
+
+const _: () = assert!(DRAIN_MAX.as_secs() + 10 <= PATIENCE.as_secs(), "closing takes time too");
 
 fn socket_path(data: &Path) -> PathBuf {
     data.join("takeover.sock")
@@ -69,7 +82,8 @@ impl Successor {
         Ok(Self { listener, path })
     }
 
-    /// Waits for a successor and gives it the sockets.
+    /// Waits for a successor that takes the sockets. One that does not say so, because it is not
+    /// content with them or with its own settings, changes nothing here.
     pub(crate) async fn hand_over(&self, held: &Held) -> Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
@@ -77,7 +91,12 @@ impl Successor {
             let note = format!("{} {}", held.api.len(), held.admin.len());
             let sockets: Vec<BorrowedFd<'_>> =
                 held.api.iter().chain(&held.admin).map(|socket| socket.as_fd()).collect();
-            match handover::send(&stream, note.as_bytes(), &sockets) {
+            let sent = handover::send(&stream, note.as_bytes(), &sockets);
+            let taken = match sent {
+                Ok(()) => confirmed(&stream).await,
+                Err(error) => Err(error),
+            };
+            match taken {
                 Ok(()) => {
                     tracing::info!(
                         sockets = sockets.len(),
@@ -103,8 +122,29 @@ impl Drop for Successor {
     }
 }
 
-/// Receives the sockets of the process that serves `data`, spread over `cores`.
-pub(crate) fn inherit(data: &Path, cores: usize) -> Result<Listeners> {
+/// Waits until the successor says that it takes over.
+async fn confirmed(stream: &tokio::net::UnixStream) -> io::Result<()> {
+    let said = async {
+        let mut said = [0; CONFIRMED.len()];
+        let mut bytes = 0;
+        while bytes < said.len() {
+            stream.readable().await?;
+            match stream.try_read(&mut said[bytes..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(more) => bytes += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if said == CONFIRMED { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    };
+    tokio::time::timeout(CONFIRMED_WITHIN, said).await?
+}
+
+/// Receives the sockets of the process that serves `data`, spread over `cores`. Sockets that reach
+/// beyond this machine are taken only if `allow_anonymous`. After an error the other process still
+/// serves.
+pub(crate) fn inherit(data: &Path, cores: usize, allow_anonymous: bool) -> Result<Listeners> {
     let path = socket_path(data);
     let stream = UnixStream::connect(&path).with_context(|| {
         format!("--takeover: no server runs on {} that could hand its sockets over", data.display())
@@ -122,7 +162,27 @@ pub(crate) fn inherit(data: &Path, cores: usize) -> Result<Listeners> {
     }
     let mut sockets = sockets.into_iter().map(TcpListener::from);
     let api: Vec<_> = sockets.by_ref().take(api).collect();
-    Ok(Listeners { api: spread(api, cores)?, admin: sockets.collect() })
+    let admin: Vec<_> = sockets.collect();
+    if !allow_anonymous {
+        refuse_strangers(api.iter().chain(&admin))?;
+    }
+    let listeners = Listeners { api: spread(api, cores)?, admin };
+    (&stream).write_all(CONFIRMED).context("--takeover: the running server did not wait")?;
+    Ok(listeners)
+}
+
+/// What the running server listens on is not what this one's `--listen` says.
+fn refuse_strangers<'a>(sockets: impl Iterator<Item = &'a TcpListener>) -> Result<()> {
+    for socket in sockets {
+        let address = socket.local_addr().context("--takeover: asking a socket for its address")?;
+        if !address.ip().to_canonical().is_loopback() {
+            bail!(
+                "--takeover: the running server listens on {address}, which reaches beyond this machine; \
+                 say --allow-anonymous, as it was told"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Gives every core at least one socket and every socket to a core.
@@ -156,6 +216,16 @@ pub(crate) fn retry_while_locked(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_for_strangers_are_told_from_private_ones() {
+        let check = |address: &str, expected: bool| {
+            let socket = TcpListener::bind(address).expect("a free port");
+            assert_eq!(refuse_strangers([&socket].into_iter()).is_ok(), expected, "{address}");
+        };
+        check("127.0.0.1:0", true);
+        check("0.0.0.0:0", false);
+    }
 
     #[test]
     fn sockets_are_spread_over_any_number_of_cores() {

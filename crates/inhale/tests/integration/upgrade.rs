@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::process::Signal;
 
 use crate::client::Clients;
-use crate::process::{Server, usages_stored};
+use crate::http::{BODY, post};
+use crate::process::{Folder, Server, usages_stored};
 
 const PATIENT: &str = "Canary-9b74c989";
 
@@ -66,4 +67,44 @@ fn a_kill_fails_requests_and_loses_nothing() {
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     assert!(usages_stored(&data) >= counts.acknowledged.load(Relaxed));
+}
+
+#[test]
+fn a_successor_that_cannot_serve_leaves_the_old_server_serving() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let refused = |settings: &[&str], named: &str| {
+        let words = [&["--takeover"], settings].concat();
+        let started = Server::start_under(&[], &folder.data(), &folder.log(), &words);
+        assert!(started.is_err_and(|status| !status.success()), "{settings:?}");
+        let log = std::fs::read_to_string(folder.log()).expect("there is a log");
+        assert!(log.contains(named), "{settings:?}: {log}");
+        post(server.address, BODY).expect(201);
+    };
+    refused(&["--tail-max", "1KiB"], "tail_bytes_max");
+    refused(&["--segment-size", "1KiB"], "segment_bytes");
+    refused(&["--cores", "100000"], "--cores");
+    // The control: with right settings it does take over.
+    let next = Server::start(&folder.data(), &folder.log(), &["--takeover"]);
+    assert!(server.wait().success());
+    post(next.address, BODY).expect(201);
+    next.stop();
+}
+
+#[test]
+fn a_successor_asks_before_it_serves_strangers() {
+    let folder = Folder::new();
+    let server = folder.serve(&["--listen", "0.0.0.0:0", "--allow-anonymous"]);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], server.address.port()));
+    let words = ["--takeover"];
+    let started = Server::start_under(&[], &folder.data(), &folder.log(), &words);
+    assert!(started.is_err(), "the sockets it would inherit reach beyond this machine");
+    let log = std::fs::read_to_string(folder.log()).expect("there is a log");
+    assert!(log.contains("--allow-anonymous"), "{log}");
+    post(address, BODY).expect(201);
+    let words = ["--takeover", "--allow-anonymous"];
+    let next = Server::start(&folder.data(), &folder.log(), &words);
+    assert!(server.wait().success());
+    post(address, BODY).expect(201);
+    next.stop();
 }
