@@ -24,7 +24,7 @@ use crate::request::{CoreContext, Service};
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// The same while draining, when the end is waited for.
 const SWEEP_EVERY_DRAINING: Duration = Duration::from_millis(10);
-/// Time that a failing accept is left alone, such as for want of file descriptors.
+/// Time that accepting is left alone when it failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Threads of a core for what blocks. A service bounds what it hands them.
 const BLOCKING_THREADS_MAX: usize = 2;
@@ -218,7 +218,9 @@ async fn accept<S: Service>(
                         "accepting failed; if descriptors are used up, raise `ulimit -n` or lower --connections-max"
                     );
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if is_exhaustion(&error) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -231,6 +233,15 @@ async fn accept<S: Service>(
             _ => break,
         }
     }
+}
+
+/// Whether accepting failed for want of something that only time brings back. Anything else, such
+/// as a connection that ended in the queue, says nothing about the next one (accept(2)).
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&errno)
+    })
 }
 
 fn spawn_connection<S: Service>(core: &Rc<Core<S>>, stream: tokio::net::TcpStream) {
@@ -297,4 +308,24 @@ async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
 /// Whether nothing but the sweeper and the connections holds the core: each accept loop does.
 fn accept_loops_ended<S>(core: &Rc<Core<S>>) -> bool {
     Rc::strong_count(core) == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn accepting_pauses_only_when_something_is_used_up() {
+        let check = |errno: Errno, expected: bool| {
+            assert_eq!(is_exhaustion(&errno.into()), expected, "{errno:?}");
+        };
+        check(Errno::MFILE, true);
+        check(Errno::NFILE, true);
+        check(Errno::NOBUFS, true);
+        check(Errno::NOMEM, true);
+        check(Errno::CONNABORTED, false);
+        check(Errno::PERM, false);
+        check(Errno::PROTO, false);
+    }
 }
