@@ -60,6 +60,8 @@ kinds! {
         "The head may have 16 KiB and 100 headers.";
     OUTCOME_UNKNOWN = 500, "outcome-unknown", "Whether the usage was stored is unknown",
         "The disk failed while the usage was being written, and the server is stopping. Once a server answers again, send the usage again with its idempotency key: it is stored once. Without a key, look in the patient's history first.";
+    DISK_FAILED = 500, "disk-failed", "The disk has failed",
+        "An earlier write failed, so the server takes nothing in any more and is stopping. This request stored nothing. Send it again once a server answers.";
     INTERNAL = 500, "internal", "The server failed",
         "The fault is the server's. Quote the request id to whoever runs it.";
     DAMAGED = 500, "damaged", "Stored data cannot be read",
@@ -136,6 +138,11 @@ impl Problem {
 
     /// The JSON object of RFC 9457, to stand alone or inside another.
     pub fn json(&self) -> String {
+        self.json_with("")
+    }
+
+    /// The same with `members` of its own kind, such as `"a":1`, after the standard ones.
+    pub fn json_with(&self, members: &str) -> String {
         let kind = self.kind;
         let mut json = format!(
             r#"{{"type":"/problems/{}","title":{},"status":{}"#,
@@ -160,13 +167,22 @@ impl Problem {
             }
             json.push(']');
         }
+        if !members.is_empty() {
+            json.push(',');
+            json.push_str(members);
+        }
         json.push('}');
         json
     }
 
     /// The whole answer.
     pub fn response(&self) -> Response {
-        let mut response = http::Response::new(Full::new(Bytes::from(self.json())));
+        self.response_with("")
+    }
+
+    /// The whole answer, with `members` as in [`Problem::json_with`].
+    pub fn response_with(&self, members: &str) -> Response {
+        let mut response = http::Response::new(Full::new(Bytes::from(self.json_with(members))));
         *response.status_mut() =
             StatusCode::from_u16(self.kind.status).expect("the table holds valid statuses");
         let headers = response.headers_mut();
@@ -225,6 +241,8 @@ mod tests {
             r#"{"type":"/problems/invalid","title":"The request is wrong","status":422,"errors":[{"pointer":"/a\"b","code":"missing","detail":"is\u000arequired"}]}"#
         );
         assert_eq!(problem.response().status(), 422);
+        let more = Problem::from(ProblemKind::INVALID).json_with(r#""a":1"#);
+        assert!(more.ends_with(r#""status":422,"a":1}"#), "{more}");
     }
 
     #[test]

@@ -42,10 +42,15 @@ pub(crate) fn append(refused: AppendRefused) -> (Problem, Refusal) {
         AppendRefused::NoSpace => (ProblemKind::DISK_FULL, Refusal::NoSpace),
         AppendRefused::KeyReused => (ProblemKind::KEY_REUSED, Refusal::KeyReused),
         AppendRefused::IndexUnavailable => (ProblemKind::CATCHING_UP, Refusal::IndexUnavailable),
-        AppendRefused::Poisoned => return (outcome_unknown(), Refusal::Poisoned),
+        AppendRefused::Poisoned => return (disk_failed(), Refusal::Poisoned),
         AppendRefused::Closed => (ProblemKind::STOPPING, Refusal::Stopping),
     };
     (kind.into(), reason)
+}
+
+/// The disk failed before the usage was written. No Retry-After, for the same reason as below.
+fn disk_failed() -> Problem {
+    Problem::from(ProblemKind::DISK_FAILED).closing()
 }
 
 /// The disk failed while the usage was written. No Retry-After: only a restarted server can tell.
@@ -71,4 +76,21 @@ pub(crate) fn read(error: ReadError) -> Problem {
         }
     };
     kind.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_certainly_not_stored_is_not_called_unknown() {
+        let check = |refused, slug: &str, status: u16| {
+            let (problem, _) = append(refused);
+            assert_eq!((problem.kind.slug, problem.kind.status), (slug, status));
+        };
+        check(AppendRefused::Poisoned, "disk-failed", 500);
+        check(AppendRefused::Closed, "stopping", 503);
+        check(AppendRefused::NoSpace, "disk-full", 507);
+        assert_eq!(outcome_unknown().kind.slug, "outcome-unknown");
+    }
 }
