@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use edge::Response;
-use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LINK, LOCATION};
 use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
 use serde::ser::SerializeMap as _;
@@ -58,11 +56,6 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// Marks an answer as covered by a sync of the disk.
 pub(crate) fn mark_durable(response: &mut Response) {
     response.headers_mut().insert(DURABILITY, HeaderValue::from_static("fsync"));
-}
-
-/// Says when to try again.
-pub(crate) fn retry_after(response: &mut Response, seconds: u32) {
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
 }
 
 /// A receipt.

@@ -1,6 +1,6 @@
 //! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
 
-use edge::{Answer, Problem};
+use edge::{Answer, Problem, ProblemKind};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -55,7 +55,12 @@ pub(crate) async fn take(
     if let Some(last) = last.max()
         && api.tickets.durable(last).await.is_err()
     {
-        api.core.metrics.refused(Refusal::Poisoned);
+        for outcome in &outcomes {
+            if matches!(outcome, Outcome::Stored(_)) {
+                api.core.metrics.refused(Refusal::Poisoned);
+            }
+        }
+        api.shared.refusing.note();
         return Err(refusals::outcome_unknown());
     }
     for outcome in &outcomes {
@@ -101,6 +106,7 @@ fn append(
                     Err(refused) => {
                         let (problem, reason) = refusals::append(refused);
                         api.core.metrics.refused(reason);
+                        api.shared.refusing.note_if(reason);
                         Outcome::Refused(problem)
                     }
                 }
@@ -115,7 +121,8 @@ fn valid<'a>(
     item_key: Option<&'a str>,
 ) -> Result<(&'a Usage<'a>, Option<&'a str>), Problem> {
     let usage = item.as_ref().map_err(|rejected| refusals::rejection(rejected.clone()))?;
-    // The header's key and an event's differ by the item's number, so the event's own stands.
+    // The header stands for all items that have no key of their own: an item's key is derived from it
+    // and its place, so that an eventId beside it names the event without contradicting it.
     let key = match (&usage.event_id, item_key) {
         (Some(_), Some(_)) => key_of(usage, None)?,
         _ => key_of(usage, item_key)?,
@@ -123,35 +130,44 @@ fn valid<'a>(
     Ok((usage, key))
 }
 
-/// 201 when all are stored, 207 when some are; when none is, what stood in the way of most help.
+/// 201 when all are stored, 207 when some are; when none is, the problem of what stood in the way of
+/// most help, with the results as members of its own.
 fn answer(outcomes: Vec<Outcome>) -> Answer {
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Refused(_))).count();
-    let accepted = outcomes.len() - refused;
-    let worst = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Refused(problem) => Some(problem.kind),
-        Outcome::Stored(_) => None,
-    });
-    // A 5xx says that sending again can help, which is so if it can for any item.
-    let worst = worst.max_by_key(|kind| kind.status);
-    let status = match worst {
-        None => StatusCode::CREATED,
-        Some(_) if accepted > 0 => StatusCode::MULTI_STATUS,
-        Some(kind) if kind.status >= 500 => {
-            StatusCode::from_u16(kind.status).expect("the table holds valid statuses")
-        }
-        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    let problems = || {
+        outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Refused(problem) => Some(problem),
+            Outcome::Stored(_) => None,
+        })
     };
+    let refused = problems().count();
+    let accepted = outcomes.len() - refused;
+    // A 5xx says that sending again can help, which is so if it can for any item.
+    let worst = problems().map(|problem| problem.kind).max_by_key(|kind| kind.status);
+    let close = problems().any(|problem| problem.close);
     let results =
         outcomes.into_iter().enumerate().map(|(index, outcome)| item(index, outcome)).collect();
-    let mut response = answers::json(status, &BatchJson { accepted, refused, results });
-    if accepted > 0 {
-        answers::mark_durable(&mut response);
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        answers::retry_after(&mut response, 1);
-    }
+    let body = BatchJson { accepted, refused, results };
+    let response = match worst {
+        Some(kind) if accepted == 0 => {
+            let kind = if kind.status < 422 { ProblemKind::INVALID } else { kind };
+            let text = serde_json::to_string(&body).expect("answers are plain data and serialise");
+            let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+            let members = members.expect("it is an object");
+            Problem::from(kind)
+                .detail("no item of the batch is stored; `results` says why")
+                .response_with(members)
+        }
+        worst => {
+            let status =
+                if worst.is_some() { StatusCode::MULTI_STATUS } else { StatusCode::CREATED };
+            let mut response = answers::json(status, &body);
+            answers::mark_durable(&mut response);
+            response
+        }
+    };
     let mut answer = Answer::new(Route::Usages, response);
     answer.problem = worst.map(|kind| kind.slug);
+    answer.close = close;
     answer
 }
 
@@ -179,7 +195,6 @@ fn item(index: usize, outcome: Outcome) -> ItemJson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edge::ProblemKind;
     use usage::UsageId;
 
     #[test]
@@ -193,12 +208,18 @@ mod tests {
         };
         let refused = |kind: &'static ProblemKind| Outcome::Refused(kind.into());
         let check = |outcomes: Vec<Outcome>, expected: u16| {
-            assert_eq!(answer(outcomes).response.status(), expected);
+            let response = answer(outcomes).response;
+            assert_eq!(response.status(), expected);
+            let media_type =
+                if expected < 300 { "application/json" } else { "application/problem+json" };
+            assert_eq!(response.headers()["content-type"], media_type);
+            assert_eq!(response.headers().contains_key("retry-after"), expected == 503);
         };
         check(vec![stored(), stored()], 201);
         check(vec![stored(), refused(ProblemKind::INVALID)], 207);
         check(vec![refused(ProblemKind::INVALID), refused(ProblemKind::NOT_JSON)], 422);
         check(vec![refused(ProblemKind::INVALID), refused(ProblemKind::OVERLOADED)], 503);
         check(vec![refused(ProblemKind::DISK_FULL)], 507);
+        check(vec![refused(ProblemKind::DISK_FAILED)], 500);
     }
 }

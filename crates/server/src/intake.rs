@@ -1,5 +1,6 @@
 //! `POST /api/usages`: the call that everything else exists for.
 
+use bytes::Bytes;
 use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
@@ -7,6 +8,7 @@ use store::{Accepted, AppendRefused};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Usage, limits};
 
+use crate::admission::Permit;
 use crate::api::Api;
 use crate::{answers, batch, refusals};
 
@@ -16,7 +18,7 @@ pub(crate) const PRINCIPAL: &str = "default";
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MediaType {
+pub(crate) enum MediaType {
     Json,
     Ndjson,
 }
@@ -32,16 +34,13 @@ pub(crate) async fn post(api: &Api, request: Request) -> Answer {
 async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
     let media_type = media_type(&request.head.headers)?;
     let header_key = header_key(&request.head.headers)?;
-    // A chunked body, whose length nobody knows, takes its share as it arrives.
-    let declared = request.declared_length().unwrap_or(0);
-    let bytes = usize::try_from(declared).unwrap_or(usize::MAX).min(limits::BODY_BYTES_MAX);
-    let Some(mut permit) = api.shared.admission.admit(bytes) else {
-        api.core.metrics.refused(Refusal::Overload);
-        return Err(Problem::from(ProblemKind::OVERLOADED).closing());
-    };
-    let read =
-        request.read_body_within(limits::BODY_BYTES_MAX, |bytes| permit.grow_to(bytes)).await;
-    let body = read.map_err(|error| {
+    if let Err(refused) = api.shared.refusing.why(&api.shared.store) {
+        let (problem, reason) = refusals::append(refused);
+        api.core.metrics.refused(reason);
+        return Err(problem.closing());
+    }
+    let read = read_admitted(api, &mut request, limits::BODY_BYTES_MAX).await;
+    let (body, _permit) = read.map_err(|error| {
         if error == BodyError::NoRoom {
             api.core.metrics.refused(Refusal::Overload);
         }
@@ -59,13 +58,29 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
     }
 }
 
+/// Reads a body of at most `bytes_max` within the budget for all bodies. The permit goes with it.
+pub(crate) async fn read_admitted<'a>(
+    api: &'a Api,
+    request: &mut Request,
+    bytes_max: usize,
+) -> Result<(Bytes, Permit<'a>), BodyError> {
+    // A chunked body, whose length nobody knows, takes its share as it arrives.
+    let declared = request.declared_length().unwrap_or(0);
+    let bytes = usize::try_from(declared).unwrap_or(usize::MAX).min(bytes_max);
+    let mut permit = api.shared.admission.admit(bytes).ok_or(BodyError::NoRoom)?;
+    let body = request.read_body_within(bytes_max, |bytes| permit.grow_to(bytes)).await?;
+    Ok((body, permit))
+}
+
 async fn one(api: &Api, body: &[u8], header_key: Option<&str>) -> Result<Answer, Problem> {
     let accepted = append(api, body, header_key).map_err(|(problem, reason)| {
         api.core.metrics.refused(reason);
+        api.shared.refusing.note_if(reason);
         problem
     })?;
     if api.tickets.durable(accepted.seq).await.is_err() {
         api.core.metrics.refused(Refusal::Poisoned);
+        api.shared.refusing.note();
         return Err(refusals::outcome_unknown());
     }
     count(api, &accepted);
@@ -133,7 +148,7 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// `application/json` or `application/x-ndjson`, whatever their parameters; nothing said is JSON.
-fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     if let Some(coding) = headers.get(CONTENT_ENCODING)
         && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
     {

@@ -12,7 +12,7 @@ use telemetry::{Histogram, Metrics};
 use usage::UnknownFields;
 
 use crate::admin::Admin;
-use crate::admission::Admission;
+use crate::admission::{Admission, Refusing};
 use crate::api::Api;
 use crate::figures;
 use crate::shared::Shared;
@@ -70,6 +70,7 @@ pub fn start(
         clock,
         metrics: Arc::clone(&metrics),
         admission: Admission::new(config.bodies_bytes_max),
+        refusing: Refusing::default(),
         unknown_fields: config.unknown_fields,
         stopping: AtomicBool::new(false),
     });

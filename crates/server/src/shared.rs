@@ -7,7 +7,7 @@ use store::{Clock, IndexState, Status, Store};
 use telemetry::Metrics;
 use usage::UnknownFields;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Refusing};
 
 /// What every core sees.
 pub(crate) struct Shared {
@@ -15,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Admission,
+    pub(crate) refusing: Refusing,
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) stopping: AtomicBool,
 }

@@ -12,7 +12,7 @@ use usage::CheckKey;
 
 use crate::claims::Claims;
 use crate::config::Config;
-use crate::error::OpenError;
+use crate::error::{AppendRefused, OpenError};
 use crate::indexer::{Indexer, Step};
 use crate::slot::{IndexSlot, Owner, open_index};
 use crate::status::{IndexState, Status};
@@ -181,6 +181,22 @@ impl Store {
                 None => IndexState::CatchingUp { cursor: index.cursor(), target },
             },
         }
+    }
+
+    /// Why any usage would be refused now, whatever is in it. Takes the journal's locks: for a store
+    /// that has refused already, not for every usage. The append decides.
+    pub fn room(&self) -> Result<(), AppendRefused> {
+        let shared = &*self.shared;
+        if shared.tail.full() {
+            return Err(AppendRefused::TailFull);
+        }
+        drop(shared.journal.appender()?);
+        let pending_bytes_max = shared.config.journal.pending_bytes_max;
+        // Whether exactly one more fits is not known before its body is.
+        if shared.journal.status().pending_bytes >= pending_bytes_max / 16 * 15 {
+            return Err(AppendRefused::Full);
+        }
+        Ok(())
     }
 
     /// What the store tells about itself.
