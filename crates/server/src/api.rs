@@ -1,6 +1,5 @@
 //! Which call a request is: the one place that knows paths and methods.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use edge::{Answer, CoreContext, Problem, ProblemKind, Request, Service};
@@ -22,12 +21,12 @@ pub(crate) struct Api {
     pub(crate) core: CoreContext,
     pub(crate) tickets: Tickets,
     /// Bounds the reads in flight.
-    pub(crate) reads: Rc<Semaphore>,
+    pub(crate) reads: Arc<Semaphore>,
 }
 
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>, core: CoreContext, tickets: Tickets) -> Self {
-        Self { shared, core, tickets, reads: Rc::new(Semaphore::new(READS_MAX)) }
+        Self { shared, core, tickets, reads: Arc::new(Semaphore::new(READS_MAX)) }
     }
 }
 

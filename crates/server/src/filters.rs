@@ -1,7 +1,10 @@
 //! What a reader asks for, from a query string or a JSON body, checked as a whole: every wrong
 //! parameter is reported at once.
 
+use std::fmt;
+
 use edge::FieldProblem;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use store::{HistoryCursor, HistoryQuery, SummaryBy, SummaryQuery};
 use usage::{Instant, Timestamp, limits};
 
@@ -10,6 +13,31 @@ const PAGE_USAGES: usize = 100;
 const PAGE_USAGES_MAX: usize = 1000;
 /// Bytes of a query string; longer ones are refused before they are looked at.
 const QUERY_BYTES_MAX: usize = 8 * 1024;
+
+/// The members of a JSON object in their order, the same name as often as it was sent.
+pub(crate) struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
 
 /// Parameters by name, each at most once; names are checked against those a call takes.
 struct Parameters<'a> {
@@ -37,10 +65,21 @@ impl<'a> Parameters<'a> {
         parameters
     }
 
-    fn from_body(body: serde_json::Map<String, serde_json::Value>, known: &'a [&'a str]) -> Self {
+    fn from_body(body: Members, known: &'a [&'a str]) -> Self {
         let mut parameters = Self { given: Vec::new(), known, prefix: "/", errors: Vec::new() };
-        for (name, value) in body {
+        let mut nulls: Vec<String> = Vec::new();
+        for (name, value) in body.0 {
+            if nulls.contains(&name) {
+                parameters.wrong(&name, "duplicate", "may be given once".to_owned());
+                continue;
+            }
             match value {
+                serde_json::Value::Null
+                    if parameters.given.iter().any(|(given, _)| *given == name) =>
+                {
+                    parameters.wrong(&name, "duplicate", "may be given once".to_owned());
+                }
+                serde_json::Value::Null if known.contains(&name.as_str()) => nulls.push(name),
                 serde_json::Value::Null => {}
                 serde_json::Value::String(text) => parameters.give(name, text),
                 serde_json::Value::Number(number) => parameters.give(name, number.to_string()),
@@ -67,7 +106,10 @@ impl<'a> Parameters<'a> {
 
     fn wrong(&mut self, name: &str, code: &'static str, detail: String) {
         // An unknown name comes from the sender: what is echoed of it is bounded.
-        let name: String = name.chars().take(64).collect();
+        let mut name: String = name.chars().take(64).collect();
+        if self.prefix == "/" {
+            name = name.replace('~', "~0").replace('/', "~1");
+        }
         if self.errors.len() < limits::ERRORS_MAX {
             self.errors.push(FieldProblem {
                 pointer: format!("{}{name}", self.prefix),
@@ -154,9 +196,7 @@ pub(crate) fn history_from_query(query: &str) -> Result<HistoryQuery, Vec<FieldP
 }
 
 /// `POST /api/usages/search`.
-pub(crate) fn history_from_body(
-    body: serde_json::Map<String, serde_json::Value>,
-) -> Result<HistoryQuery, Vec<FieldProblem>> {
+pub(crate) fn history_from_body(body: Members) -> Result<HistoryQuery, Vec<FieldProblem>> {
     history(Parameters::from_body(body, &HISTORY))
 }
 
@@ -180,11 +220,13 @@ fn history(mut parameters: Parameters<'_>) -> Result<HistoryQuery, Vec<FieldProb
 pub(crate) fn summary_from_query(query: &str) -> Result<(SummaryQuery, String), Vec<FieldProblem>> {
     let mut parameters = Parameters::from_query(query, &["by", "from", "to", "tz"]);
     let by = parameters.take("by");
+    let missing = by.is_none();
     let by = match parameters.required("by", by).as_str() {
         "hour" => SummaryBy::Hour,
         "day" => SummaryBy::Day,
         "medication" => SummaryBy::Medication,
-        "" => SummaryBy::Hour,
+        // Reported already.
+        _ if missing => SummaryBy::Hour,
         _ => {
             parameters.wrong("by", "choice", "must be hour, day or medication".to_owned());
             SummaryBy::Hour
@@ -239,17 +281,20 @@ mod tests {
 
     #[test]
     fn a_body_says_the_same_as_a_query() {
-        let body = serde_json::json!({ "patientId": "100", "limit": 5, "medication": null });
-        let serde_json::Value::Object(body) = body else { unreachable!("it is an object") };
+        let read = |body: &str| serde_json::from_str(body).expect("it is an object");
+        let body = read(r#"{"patientId":"100","limit":5,"medication":null}"#);
         let query = history_from_body(body).expect("it is right");
         assert_eq!((query.patient_id.as_str(), query.limit, query.medication), ("100", 5, None));
-        let serde_json::Value::Object(wrong) = serde_json::json!({ "patientId": ["100"], "x": 1 })
-        else {
-            unreachable!("it is an object")
+        let check = |body: &str, wrong: &[&str]| {
+            let errors = history_from_body(read(body)).expect_err("it is wrong");
+            let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+            assert_eq!(pointers, wrong, "{body}");
         };
-        let errors = history_from_body(wrong).expect_err("both are wrong");
-        let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/patientId", "/x"]);
+        check(r#"{"patientId":["100"],"x":1}"#, &["/patientId", "/x"]);
+        check(r#"{"patientId":"1","a/b~c":1}"#, &["/a~1b~0c"]);
+        check(r#"{"patientId":"1","patientId":"2"}"#, &["/patientId"]);
+        check(r#"{"patientId":"1","limit":null,"limit":5}"#, &["/limit"]);
+        check(r#"{"patientId":"1","limit":5,"limit":null}"#, &["/limit"]);
     }
 
     #[test]
@@ -257,6 +302,7 @@ mod tests {
         assert!(summary_from_query("by=day&tz=America/Chicago").is_ok());
         assert!(summary_from_query("by=day&tz=Mars/Olympus").is_err());
         assert!(summary_from_query("by=week").is_err());
+        assert!(summary_from_query("by=").is_err());
         assert!(summary_from_query("").is_err());
     }
 }

@@ -2,14 +2,15 @@
 //! threads and never hold up the usages that come in.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use edge::{Answer, Problem, ProblemKind, Request, Response};
-use http::header::CONTENT_TYPE;
 use store::{HistoryQuery, Store};
 use telemetry::Route;
 use usage::UsageId;
 
 use crate::api::Api;
+use crate::intake::{self, MediaType};
 use crate::{answers, filters, refusals};
 
 /// Bytes of a search's body.
@@ -44,14 +45,13 @@ pub(crate) async fn history(api: &Api, request: Request) -> Answer {
 /// `POST /api/usages/search`.
 pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
     let read = async {
-        let json = request.head.headers.get(CONTENT_TYPE).is_none_or(|value| {
-            value.as_bytes().to_ascii_lowercase().starts_with(b"application/json")
-        });
-        if !json {
+        if intake::media_type(&request.head.headers)? != MediaType::Json {
             return Err(Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE).closing());
         }
-        let body = request.read_body(SEARCH_BYTES_MAX).await.map_err(|error| error.problem())?;
-        let body = serde_json::from_slice(&body).map_err(|error| {
+        let (body, permit) = intake::read_admitted(api, &mut request, SEARCH_BYTES_MAX)
+            .await
+            .map_err(|error| error.problem())?;
+        let body: filters::Members = serde_json::from_slice(&body).map_err(|error| {
             // The library's message can quote the body; the place cannot.
             Problem::from(ProblemKind::NOT_JSON).detail(format!(
                 "expected a JSON object; reading stopped at line {}, column {}",
@@ -61,6 +61,7 @@ pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
         })?;
         let filter = filters::history_from_body(body)
             .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
+        drop(permit);
         read_history(api, filter, None::<fn(&str) -> String>).await
     };
     finish(Route::Search, read.await)
@@ -114,9 +115,16 @@ async fn on_reading_thread(
     api: &Api,
     read: impl FnOnce(&Store) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let Ok(_permit) = api.reads.try_acquire() else { return Err(ProblemKind::OVERLOADED.into()) };
+    let Ok(permit) = Arc::clone(&api.reads).try_acquire_owned() else {
+        return Err(ProblemKind::OVERLOADED.into());
+    };
     let store = api.shared.store.clone();
-    match tokio::task::spawn_blocking(move || read(&store)).await {
+    // The permit goes along: a client that leaves does not end the read that it asked for.
+    let reading = move || {
+        let _permit = permit;
+        read(&store)
+    };
+    match tokio::task::spawn_blocking(reading).await {
         Ok(outcome) => outcome,
         // The reading thread panicked, which is logged by its place.
         Err(_) => Err(ProblemKind::INTERNAL.into()),

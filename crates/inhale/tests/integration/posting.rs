@@ -164,7 +164,9 @@ fn each_item_of_a_batch_has_its_own_result() {
     let statuses: Vec<_> = statuses.iter().map(|result| result["status"].as_u64()).collect();
     assert_eq!(statuses, [Some(201), Some(400), Some(422), Some(201)]);
     assert_eq!(mixed["results"][1]["retry"], json!(false));
-    ndjson(address, "nonsense\n{}").expect(422);
+    let none = ndjson(address, "nonsense\n{}").expect_problem(422, "invalid").json();
+    assert_eq!((&none["accepted"], &none["refused"]), (&json!(0), &json!(2)));
+    assert_eq!(none["results"][0]["error"]["type"], "/problems/not-json");
     post(address, "[]").expect_problem(422, "invalid");
     let many = vec![BODY; 1001].join(",");
     post(address, &format!("[{many}]")).expect_problem(422, "invalid");
@@ -172,6 +174,40 @@ fn each_item_of_a_batch_has_its_own_result() {
     assert_eq!(ndjson(address, &most).expect(201).json()["accepted"], json!(1000));
     let counted = get(address, "/api/usages/summary?by=medication").expect(200).json();
     assert_eq!(counted["rows"], json!([{ "medication": "Albuterol", "count": 1004 }]));
+}
+
+/// The header of a batch covers the items that have no key of their own.
+#[test]
+fn an_item_of_a_keyed_batch_may_name_its_event() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let with_event = r#"{"patientId":"1","timestamp":0,"medication":"m","eventId":"e"}"#;
+    let headers = "Content-Type: application/json\r\nIdempotency-Key: \"k\"\r\n";
+    let send = |body: &str| call(server.address, "POST", "/api/usages", headers, body);
+    let first = send(&format!("[{BODY},{with_event}]")).expect(201).json();
+    let again = send(&format!("[{BODY},{with_event}]")).expect(201).json();
+    for index in 0..2 {
+        assert_eq!(again["results"][index]["id"], first["results"][index]["id"]);
+        assert_eq!(again["results"][index]["replayed"], json!(true));
+    }
+    assert_eq!(json!(post(server.address, with_event).id()), first["results"][1]["id"]);
+    send(with_event).expect_problem(422, "invalid");
+}
+
+#[test]
+fn a_search_is_as_strict_as_a_post() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let check = |headers: &str, body: &str, status: u16| {
+        call(server.address, "POST", "/api/usages/search", headers, body).expect(status);
+    };
+    let body = r#"{"patientId":"1"}"#;
+    check("Content-Type: application/json; charset=utf-8\r\n", body, 200);
+    check("Content-Type: application/jsonx\r\n", body, 415);
+    check("Content-Type: application/x-ndjson\r\n", body, 415);
+    check("Content-Type: application/json\r\nContent-Encoding: gzip\r\n", body, 415);
+    check("Content-Type: application/json\r\n", r#"{"patientId":"1","patientId":"2"}"#, 422);
+    get(server.address, "/api/usages/summary?by=").expect_problem(422, "invalid");
 }
 
 #[test]
@@ -184,8 +220,15 @@ fn the_contract_and_its_pages() {
     assert!(!docs.body.contains("src=\"http"), "nothing comes from elsewhere");
     let policy = docs.header("content-security-policy").expect("it has a policy");
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
-    for slug in ["not-json", "invalid", "key-reused", "outcome-unknown", "disk-full", "overloaded"]
-    {
+    for slug in [
+        "not-json",
+        "invalid",
+        "key-reused",
+        "outcome-unknown",
+        "disk-failed",
+        "disk-full",
+        "overloaded",
+    ] {
         let page = get(server.address, &format!("/problems/{slug}")).expect(200);
         assert!(page.header("content-type").is_some_and(|media| media.starts_with("text/html")));
     }
