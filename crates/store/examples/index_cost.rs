@@ -40,7 +40,7 @@ fn main() {
         index.apply(&entries).expect("applied");
         slowest = slowest.max(now() - start);
         if (seq / RUN_USAGES).is_multiple_of(16) {
-            index.fold_once().expect("folded");
+            index.upkeep().expect("folded");
         }
         seq = (seq + RUN_USAGES).min(usages + 1);
         if seq - mark.0 >= MARK_USAGES.min(usages) || seq > usages {

@@ -89,7 +89,10 @@ impl Indexer {
             self.reader = None;
             match shared.tail.next_run(cursor, shared.config.run.usages_max, patience) {
                 Next::Run(run) => self.apply(shared, &index, &run),
-                Next::Nothing | Next::Behind => Ok(Step::Idle),
+                Next::Nothing => {
+                    index.rest().map(|_| Step::Idle).map_err(|error| error.to_string())
+                }
+                Next::Behind => Ok(Step::Idle),
                 Next::Stopped => Ok(Step::Stopped),
             }
         } else if shared.tail.wait_stopped(Duration::ZERO) {
@@ -127,7 +130,8 @@ impl Indexer {
         }
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
-        match open_index(&shared.config, owner, shared.journal.durable()) {
+        let kept = shared.journal.first_seq()..shared.journal.durable();
+        match open_index(&shared.config, owner, kept) {
             Ok(index) => {
                 tracing::info!(cursor = index.cursor(), "the index is open again");
                 self.failing = false;
@@ -202,7 +206,7 @@ impl Indexer {
 
     /// What the index needs now and then.
     fn upkeep(&mut self, shared: &Shared, index: &Index) -> Result<(), IndexError> {
-        index.fold_once()?;
+        index.upkeep()?;
         let first_seq = shared.journal.first_seq();
         if first_seq > self.upkeep_first_seq {
             index.expire(first_seq)?;

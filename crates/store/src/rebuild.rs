@@ -40,7 +40,7 @@ pub fn rebuild(
     remove_index(config).map_err(RebuildError::Remove)?;
     let end_seq = journal.durable();
     let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-    let index = open_index(config, owner, end_seq);
+    let index = open_index(config, owner, journal.first_seq()..end_seq);
     let index = index.map_err(RebuildError::IndexOpen)?;
     let first_seq = journal.first_seq();
     index.advance(first_seq)?;

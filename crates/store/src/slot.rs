@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -110,10 +111,10 @@ impl Owner {
     }
 }
 
-/// Opens the index that belongs to the journal `owner`, durable below `durable`. One that belongs
-/// to another journal, or to this one before a repair, or claims to have read further than it goes,
-/// is removed and begun anew: nothing is lost with it.
-pub(crate) fn open_index(config: &Config, owner: Owner, durable: u64) -> Result<Index, String> {
+/// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`. One that
+/// belongs to another journal, or to this one before a repair, or claims to have read further than
+/// it goes, or lacks its beginning, is removed and begun anew: nothing is lost with it.
+pub(crate) fn open_index(config: &Config, owner: Owner, kept: Range<u64>) -> Result<Index, String> {
     let dir = config.index_dir();
     let owner = owner.text();
     let found = std::fs::read_to_string(dir.join(OWNER_FILE));
@@ -125,13 +126,15 @@ pub(crate) fn open_index(config: &Config, owner: Owner, durable: u64) -> Result<
         index.map_err(|error| error.to_string())
     };
     let index = open()?;
-    if index.cursor() <= durable {
+    if index.cursor() <= kept.end && index.begins() <= kept.start {
         return Ok(index);
     }
     tracing::warn!(
+        begins = index.begins(),
         cursor = index.cursor(),
-        durable,
-        "the index is ahead of the journal, which must have been restored or repaired; it is rebuilt"
+        ?kept,
+        "the index lacks its beginning, or is ahead of the journal, which must have been restored \
+         or repaired; it is rebuilt"
     );
     drop(index);
     begin(&dir, &owner).map_err(|error| format!("beginning the index anew: {error}"))?;

@@ -65,7 +65,7 @@ impl Store {
         let durable = journal.durable();
         let index = if config.index_enabled {
             let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-            open_index(&config, owner, durable).and_then(|index| {
+            open_index(&config, owner, journal.first_seq()..durable).and_then(|index| {
                 // A new index has nothing to wait for below the oldest frame.
                 index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
                 Ok(index)

@@ -33,6 +33,7 @@ pub(super) fn apply(keyspace: &Keyspace, run: &[IndexEntry<'_>]) -> Result<(), I
     Ok(())
 }
 
-fn cursor(keyspace: &Keyspace) -> Result<u64, IndexError> {
+/// One past the last sequence that has a key, but for runs that had none.
+pub(super) fn cursor(keyspace: &Keyspace) -> Result<u64, IndexError> {
     keyspace.get(OWN_ROW)?.map_or(Ok(0), |row| read_seq(&row))
 }

@@ -23,7 +23,7 @@ mod snapshot;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use fjall::Database;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
 use part::Part;
@@ -36,6 +36,8 @@ use snapshot::View;
 /// Usages in a part at most. Larger parts are fewer to look into, above all for keys; smaller ones
 /// are rewritten less by compaction.
 const PART_USAGES_MAX: u64 = 16 << 20;
+/// A keyspace beside the parts, written to in order that the library lets go of old tables.
+const SPARE: &str = "spare";
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// How much less than other work the index's threads matter to the scheduler, as nice(2) has it.
 const NICENESS: i32 = 5;
@@ -80,6 +82,7 @@ pub struct IndexEntry<'a> {
 /// The index of one store. One thread applies runs; any number read.
 pub struct Index {
     database: Database,
+    spare: Keyspace,
     options: IndexOptions,
     parts: Mutex<Parts>,
     view: RwLock<Arc<View>>,
@@ -90,6 +93,10 @@ struct Parts {
     all: Vec<Part>,
     /// Everything below is in the index.
     cursor: u64,
+    /// Whether anything was written since old tables were let go of.
+    written: bool,
+    /// Compactions that had been done at the last look, in this process.
+    compactions: usize,
 }
 
 impl Index {
@@ -98,14 +105,21 @@ impl Index {
         let database = open_database(dir, options.cache_bytes)?;
         let all = part::find_all(&database)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
-        let parts = Parts { all, cursor };
+        let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
+        let parts = Parts { all, cursor, written: false, compactions: 0 };
         let view = RwLock::new(Arc::new(View::new(&database, &parts.all, parts.cursor)));
-        Ok(Self { database, options, parts: Mutex::new(parts), view })
+        Ok(Self { database, spare, options, parts: Mutex::new(parts), view })
     }
 
     /// Every frame below this sequence is in the index.
     pub fn cursor(&self) -> u64 {
         self.snapshot().cursor()
+    }
+
+    /// No usage below this sequence was ever in the index, or has expired from it.
+    pub fn begins(&self) -> u64 {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.all.first().map_or(parts.cursor, |part| part.meta().follows)
     }
 
     /// The index as it is after the last whole run.
@@ -129,6 +143,8 @@ impl Index {
                 length += 1;
             }
             let (now, later) = rest.split_at(length);
+            parts.written = true;
+            let part = parts.all.last_mut().expect("one was just made sure of");
             part.apply(now)?;
             parts.cursor = part.cursor();
             rest = later;
@@ -148,13 +164,46 @@ impl Index {
         Ok(())
     }
 
-    /// Sums up the rows that runs have left behind in the newest part's counts.
-    pub fn fold_once(&self) -> Result<(), IndexError> {
+    /// Sums up the rows that runs have left behind in the newest part's counts, and lets go of old
+    /// tables. To be called now and then while the index is busy.
+    pub fn upkeep(&self) -> Result<(), IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = parts.all.last_mut() {
             counts::fold(&self.database, part)?;
             self.publish(&parts);
+            self.release_tables(&parts)?;
         }
+        Ok(())
+    }
+
+    /// Lets go of tables that were merged into others since, once nothing is written or merged any
+    /// more: else they would stay on the disk for as long as nothing follows. To be called now and
+    /// then while the index is idle. Returns whether there was anything to do.
+    pub fn rest(&self) -> Result<bool, IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let compactions = self.database.compactions_completed();
+        let calm = compactions == std::mem::replace(&mut parts.compactions, compactions)
+            && self.database.active_compactions() == 0;
+        if !(calm && parts.written) {
+            return Ok(false);
+        }
+        parts.written = false;
+        self.release_tables(&parts)?;
+        Ok(true)
+    }
+
+    /// Has the library delete the tables that no reader can see. By itself it does so only for a
+    /// keyspace that it merges, which a sealed part's soon are no more, or for all whenever rows in
+    /// memory, which there are none of here, become a table.
+    fn release_tables(&self, parts: &Parts) -> Result<(), IndexError> {
+        // Its thread would come to it late, and a write would wait for it before long.
+        if self.database.active_compactions() > 0 {
+            return Ok(());
+        }
+        // The moment that readers see is then later than the last merge, not the same.
+        self.spare.insert(rows::OWN_ROW, [])?;
+        self.publish(parts);
+        self.spare.rotate_memtable()?;
         Ok(())
     }
 
@@ -197,7 +246,8 @@ impl Index {
             let number = parts.all.last().map_or(1, |part| part.number() + 1);
             // A clock that went back does not take the days with it.
             let day = parts.all.last().map_or(day, |part| part.day().max(day));
-            parts.all.push(Part::create(&self.database, number, first_seq, day)?);
+            let follows = parts.all.last().map_or(parts.cursor, Part::cursor);
+            parts.all.push(Part::create(&self.database, number, follows, first_seq, day)?);
         }
         Ok(())
     }

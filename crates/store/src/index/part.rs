@@ -30,6 +30,10 @@ const KEY_LEVEL_RATIO: f32 = 4.0;
 pub(super) struct Meta {
     /// One past the last sequence in it.
     pub(super) cursor: u64,
+    /// Where the part before it ended; for the first of all, where the index began.
+    pub(super) follows: u64,
+    /// One past the last sequence in it that has a key; 0 when none has.
+    pub(super) keys_cursor: u64,
     /// The day of receipt that it began with, counted from 1970.
     pub(super) day: u64,
     /// Usages in it.
@@ -40,18 +44,28 @@ pub(super) struct Meta {
     pub(super) received_ms_max: u64,
 }
 
-const META_BYTES: usize = 56;
+const META_BYTES: usize = 72;
 
 impl Meta {
-    fn new(first_seq: u64, day: u64) -> Self {
-        let (first, last) = (Instant::MAX, Instant::MIN);
-        Self { cursor: first_seq, day, usages: 0, first, last, received_ms_max: 0 }
+    fn new(follows: u64, first_seq: u64, day: u64) -> Self {
+        Self {
+            cursor: first_seq,
+            follows,
+            keys_cursor: 0,
+            day,
+            usages: 0,
+            first: Instant::MAX,
+            last: Instant::MIN,
+            received_ms_max: 0,
+        }
     }
 
     fn encode(&self) -> [u8; META_BYTES] {
         let mut bytes = [0; META_BYTES];
         let words = [
             self.cursor,
+            self.follows,
+            self.keys_cursor,
             self.day,
             self.usages,
             self.received_ms_max,
@@ -72,13 +86,14 @@ impl Meta {
         }
         let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
         let mut next = || words.next().unwrap_or_default();
-        let (cursor, day, usages, received_ms_max) = (next(), next(), next(), next());
+        let (cursor, follows, keys_cursor) = (next(), next(), next());
+        let (day, usages, received_ms_max) = (next(), next(), next());
         let (first, last, nanos) = (next().cast_signed(), next().cast_signed(), next());
         let half = |nanos: u64| u32::try_from(nanos).expect("it is half of 64 bits");
         let first = Instant::from_parts(first, half(nanos >> 32));
         let last = Instant::from_parts(last, half(nanos & u64::from(u32::MAX)));
         let (Some(first), Some(last)) = (first, last) else { return Err(damaged) };
-        Ok(Self { cursor, day, usages, first, last, received_ms_max })
+        Ok(Self { cursor, follows, keys_cursor, day, usages, first, last, received_ms_max })
     }
 }
 
@@ -112,7 +127,9 @@ struct Row {
     value_bytes: u32,
 }
 
-/// All parts in `database`, in order. What a crash left half made is removed.
+/// All whole parts in `database`, in order, without a gap between them. A part that is not whole is
+/// removed, and with it those behind it: a crash has left it half made or half deleted, or files
+/// are missing, which the library takes for an empty keyspace.
 pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
     let mut numbers: Vec<u32> = database
         .list_keyspace_names()
@@ -121,15 +138,14 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
         .collect();
     numbers.sort_unstable();
     numbers.dedup();
-    let mut parts = Vec::with_capacity(numbers.len());
+    let mut parts: Vec<Part> = Vec::with_capacity(numbers.len());
     for number in numbers {
-        let part = Part::of(database, number, Meta::new(0, 0))?;
-        match part.usages.get(OWN_ROW)? {
-            Some(row) => {
-                let counts_cursor = counts::cursor(&part.counts)?;
-                parts.push(Part { meta: Meta::decode(&row)?, counts_cursor, ..part });
-            }
-            None => part.delete(database)?,
+        let mut part = Part::of(database, number, Meta::new(0, 0, 0))?;
+        if part.recover(parts.last().map(Part::cursor))? {
+            parts.push(part);
+        } else {
+            tracing::warn!(number, "a part of the index is not whole; it is dropped");
+            part.delete(database)?;
         }
     }
     Ok(parts)
@@ -139,10 +155,24 @@ impl Part {
     pub(super) fn create(
         database: &Database,
         number: u32,
+        follows: u64,
         first_seq: u64,
         day: u64,
     ) -> Result<Self, IndexError> {
-        Self::of(database, number, Meta::new(first_seq, day))
+        Self::of(database, number, Meta::new(follows, first_seq, day))
+    }
+
+    /// Reads what the part knows of itself. Returns whether it is whole: no keyspace lags behind
+    /// that of usages, which takes each run last, and the part follows the one that ends at
+    /// `before`, where there is one.
+    fn recover(&mut self, before: Option<u64>) -> Result<bool, IndexError> {
+        let Some(row) = self.usages.get(OWN_ROW)? else { return Ok(false) };
+        let Ok(meta) = Meta::decode(&row) else { return Ok(false) };
+        self.meta = meta;
+        self.counts_cursor = counts::cursor(&self.counts)?;
+        Ok(self.counts_cursor >= meta.cursor
+            && keys::cursor(&self.keys)? >= meta.keys_cursor
+            && before.is_none_or(|before| before == meta.follows))
     }
 
     fn of(database: &Database, number: u32, meta: Meta) -> Result<Self, IndexError> {
@@ -219,6 +249,9 @@ impl Part {
             meta.received_ms_max = meta.received_ms_max.max(peek.received_ms);
             meta.usages += 1;
             meta.cursor = entry.seq + 1;
+            if peek.key.is_some() {
+                meta.keys_cursor = meta.cursor;
+            }
         }
         let key = |row: &Row| &bytes[row.at as usize..][..usize::from(row.key_bytes)];
         rows.sort_unstable_by(|a, b| a.head.cmp(&b.head).then_with(|| key(a).cmp(key(b))));
@@ -282,6 +315,8 @@ mod tests {
     fn a_parts_own_row_survives() {
         let meta = Meta {
             cursor: 7,
+            follows: 2,
+            keys_cursor: 6,
             day: 20_000,
             usages: 5,
             first: Instant::from_parts(-5, 1).expect("in range"),

@@ -14,7 +14,10 @@ const USAGES: u64 = 2_000;
 
 /// A closed store of some usages, a third of them keyed, and all its answers.
 fn filled(dir: &Path) -> (Config, Answers) {
-    let config = config(dir);
+    filled_with(config(dir))
+}
+
+fn filled_with(config: Config) -> (Config, Answers) {
     let store = start(config.clone());
     for n in 0..USAGES {
         let sent = if n % 3 == 0 { nth(n).keyed(&n.to_string()) } else { nth(n) };
@@ -68,6 +71,28 @@ fn without_its_index_folder_a_store_gives_the_same_answers() {
             assert!(matches!(store.index_state(), IndexState::CatchingUp { .. }));
         }
         store.start().expect("starts");
+        wait_indexed(&store);
+        check_answers(&store, &expected);
+        store.close().expect("closes");
+    }
+}
+
+#[test]
+fn an_index_that_lost_files_is_made_again_from_where_they_are_missing() {
+    let dir = folder();
+    let mut config = config(dir.path());
+    config.index.part_usages_max = 500;
+    let (config, expected) = filled_with(config);
+    for nth in 0..13 {
+        // What was rebuilt has a folder of another number. The library's own keyspace is number 0.
+        let folders = std::fs::read_dir(config.index_dir().join("v1/keyspaces")).expect("listed");
+        let folders = folders.map(|folder| folder.expect("listed").path());
+        let mut folders: Vec<_> = folders.filter(|folder| !folder.ends_with("0")).collect();
+        folders.sort_unstable();
+        assert!(folders.len() > 12, "four parts have three each, and there is a spare one");
+        let folder = &folders[nth % folders.len()];
+        std::fs::remove_file(folder.join("current")).expect("it was there");
+        let store = start(config.clone());
         wait_indexed(&store);
         check_answers(&store, &expected);
         store.close().expect("closes");
