@@ -47,16 +47,17 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), tables })
     }
 
-    /// Refuses tables and keys that no subcommand has.
-    fn check_names(&self, root: &Command) -> Result<()> {
+    /// Refuses tables and keys that are no settings of the server, and values that are none.
+    fn check(&self, root: &Command) -> Result<()> {
         for (table, keys) in &self.tables {
-            let Some(command) = root.find_subcommand(table) else {
+            let command = root.find_subcommand(table).filter(|_| table == "serve");
+            let Some(command) = command else {
                 bail!(
                     "{}: there is no [{table}] table; the one there is: [serve]",
                     self.path.display()
                 );
             };
-            for key in keys.keys() {
+            for (key, values) in keys {
                 if !command
                     .get_arguments()
                     .any(|arg| is_setting(arg) && arg.get_long() == Some(key))
@@ -66,7 +67,26 @@ impl ConfigFile {
                         self.path.display()
                     );
                 }
+                self.check_values(root, table, key, values)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tries the values as flags, so that a refusal may say where they stand.
+    fn check_values(
+        &self,
+        root: &Command,
+        table: &str,
+        key: &str,
+        values: &[String],
+    ) -> Result<()> {
+        let typed = values.iter().map(|value| format!("--{key}={value}"));
+        let words = ["inhale", table].map(str::to_owned).into_iter().chain(typed);
+        if let Err(error) = root.clone().try_get_matches_from(words) {
+            let text = error.render().to_string();
+            let why = text.lines().next().unwrap_or_default();
+            bail!("{}: {}", self.path.display(), why.trim_start_matches("error: "));
         }
         Ok(())
     }
@@ -149,7 +169,7 @@ pub(crate) fn parse(
         Some(path) => ConfigFile::read(&path)?,
         None => ConfigFile::default(),
     };
-    file.check_names(&root)?;
+    file.check(&root)?;
     let matches = layer(root, layered, &file).get_matches_from(args);
     Ok((matches, file))
 }
@@ -218,7 +238,7 @@ mod tests {
     fn check(toml: &str, args: &[&str], expected: &[(&str, &[&str], &str)]) {
         let file = ConfigFile::parse(Path::new("c.toml"), toml).expect("the sample parses");
         let root = Sample::command();
-        file.check_names(&root).expect("the sample's names are known");
+        file.check(&root).expect("the sample's names are known");
         let command = layer(root, &["serve"], &file);
         let matches = command.clone().try_get_matches_from(args).expect("the arguments parse");
         let (_, serve) = matches.subcommand().expect("serve was given");
@@ -261,9 +281,10 @@ mod tests {
             ("one = 'x'", "one"),
             ("[serve]\none = { a = 1 }", "one"),
             ("[serve\n", "TOML"),
+            ("[serve]\none = ['x', 'y']", "--one"),
         ] {
             let refused = ConfigFile::parse(Path::new("c.toml"), toml)
-                .and_then(|file| file.check_names(&Sample::command()))
+                .and_then(|file| file.check(&Sample::command()))
                 .expect_err("the name is unknown");
             assert!(format!("{refused:#}").contains(word), "{refused:#}");
         }
