@@ -76,10 +76,17 @@ fn commit_until_ended(shared: &Shared) {
         let _ = rustix::thread::set_current_timer_slack(Some(slack));
     }
     while wait_for_work(shared) {
-        match shared.commit_once() {
-            Ok(_) => {}
-            Err(CommitError::NoSpace) => wait_to_retry(shared),
-            Err(CommitError::Poisoned) => return,
+        // A batch that met a full disk is no longer pending, but somebody waits for it: it is tried
+        // until there is room or the journal has ended.
+        loop {
+            match shared.commit_once() {
+                Ok(_) => break,
+                Err(CommitError::NoSpace) => wait_to_retry(shared),
+                Err(CommitError::Poisoned) => return,
+            }
+            if shared.ended().is_some() {
+                return;
+            }
         }
     }
 }

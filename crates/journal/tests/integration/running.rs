@@ -146,6 +146,27 @@ fn a_full_disk_refuses_and_freed_space_resumes() {
 }
 
 #[test]
+fn a_batch_that_met_a_full_disk_is_written_once_there_is_room() {
+    let disk = MemoryDisk::new();
+    let clock = Arc::new(SystemClock::new());
+    let (journal, _) = Journal::open(disk.clone(), clock, options()).expect("opens");
+    let threads = journal.start().expect("starts");
+    disk.set_full(true);
+    let held = loop {
+        let seq = append(&journal, &[&[1; 3000]]);
+        wait_until(|| journal.durable() > seq || journal.status().no_space);
+        if journal.durable() <= seq {
+            break seq;
+        }
+    };
+    disk.set_full(false);
+    // Nothing more is appended: those who wait for it are all that there is.
+    journal.wait_durable(held, Duration::from_secs(20)).expect("written");
+    journal.close().expect("closed");
+    threads.join();
+}
+
+#[test]
 fn the_reserve_refuses_appends_before_the_disk_is_full() {
     let disk = MemoryDisk::new();
     let options = Options { reserve_bytes: 1 << 20, ..options() };
