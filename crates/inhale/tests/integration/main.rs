@@ -19,4 +19,5 @@ mod privacy;
 mod process;
 mod program;
 mod proving;
+mod reading;
 mod upgrade;
