@@ -52,7 +52,7 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Store")]
     pub retain: Option<Duration>,
 
-    /// Say that the clock is right although it jumped; until then --retain deletes nothing
+    /// Say that the clock is right although it jumped; until then nothing expires and no key is forgotten
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Store")]
     pub confirm_clock: bool,
 

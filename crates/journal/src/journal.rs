@@ -138,7 +138,16 @@ impl Journal {
         projections.push((name.to_owned(), cursor));
     }
 
-    /// Tells retention that the wall clock is right although it jumped.
+    /// `wall_ms`, now read from the wall clock; or the latest time that can be believed instead, when
+    /// that clock has jumped forward and nobody has confirmed it. By this, and not by the clock
+    /// itself, is told what is old enough to be forgotten.
+    #[must_use]
+    pub fn believed_ms(&self, wall_ms: u64) -> u64 {
+        let monotonic = self.shared.clock.monotonic();
+        lock(&self.shared.notes).clock.believed_ms(wall_ms, monotonic)
+    }
+
+    /// Says that the wall clock is right although it jumped.
     pub fn confirm_clock(&self) {
         self.shared.confirm_clock();
     }

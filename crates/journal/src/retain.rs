@@ -1,4 +1,4 @@
-//! What may go, and whether the wall clock can be believed about it. Pure: the caller passes in
+//! What may go or be forgotten, and whether the wall clock can be believed about it. Pure: the caller passes in
 //! times and segments, and does the removing.
 //!
 //! A clock that jumps forward would make everything look old at once. So time is trusted only as
@@ -15,10 +15,10 @@ pub const DRIFT_MS_MAX: u64 = 3_600_000;
 pub const AHEAD_AT_OPEN_MS_MAX: u64 = 24 * 3_600_000;
 
 /// Two clocks, and whether the first is believed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TrustedClock {
     /// The wall and the monotonic time that were last found to agree.
-    agreed: Option<(u64, Duration)>,
+    agreed: (u64, Duration),
     suspect: Option<ClockSuspect>,
 }
 
@@ -31,7 +31,7 @@ impl TrustedClock {
         let suspect = limit_ms.is_none_or(|limit_ms| wall_ms > limit_ms);
         let expected_ms = believed_ms.unwrap_or(0);
         Self {
-            agreed: Some((wall_ms, monotonic)),
+            agreed: (wall_ms, monotonic),
             suspect: suspect.then_some(ClockSuspect { expected_ms, wall_ms }),
         }
     }
@@ -39,28 +39,30 @@ impl TrustedClock {
     /// The wall time if it can be believed. Once it cannot, it takes a [`TrustedClock::confirm`],
     /// or a wall clock that has gone back to where it was expected.
     pub fn now_ms(&mut self, wall_ms: u64, monotonic: Duration) -> Option<u64> {
-        let (agreed_ms, since) = *self.agreed.get_or_insert((wall_ms, monotonic));
-        let elapsed = monotonic.saturating_sub(since).as_millis();
-        let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        let (base_ms, limit_ms) = match self.suspect {
+        if self.believed_ms(wall_ms, monotonic) < wall_ms {
             // What was expected moves on with the monotonic clock, from the moment of suspicion.
-            Some(suspect) => (suspect.expected_ms, DRIFT_MS_MAX),
-            None => (agreed_ms, DRIFT_MS_MAX),
-        };
-        let expected_ms = base_ms.saturating_add(elapsed_ms);
-        if wall_ms > expected_ms.saturating_add(limit_ms) {
-            self.agreed = Some((agreed_ms, since));
-            self.suspect = Some(ClockSuspect { expected_ms: base_ms, wall_ms });
+            let expected_ms = self.suspect.map_or(self.agreed.0, |suspect| suspect.expected_ms);
+            self.suspect = Some(ClockSuspect { expected_ms, wall_ms });
             return None;
         }
-        self.agreed = Some((wall_ms, monotonic));
-        self.suspect = None;
+        self.confirm(wall_ms, monotonic);
         Some(wall_ms)
+    }
+
+    /// The latest time that can be believed: `wall_ms`, or less where that has run ahead.
+    #[must_use]
+    pub fn believed_ms(&self, wall_ms: u64, monotonic: Duration) -> u64 {
+        let (agreed_ms, since) = self.agreed;
+        let elapsed = monotonic.saturating_sub(since).as_millis();
+        let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let base_ms = self.suspect.map_or(agreed_ms, |suspect| suspect.expected_ms);
+        let expected_ms = base_ms.saturating_add(elapsed_ms);
+        if wall_ms > expected_ms.saturating_add(DRIFT_MS_MAX) { expected_ms } else { wall_ms }
     }
 
     /// Someone has looked: the wall clock is right.
     pub fn confirm(&mut self, wall_ms: u64, monotonic: Duration) {
-        *self = Self { agreed: Some((wall_ms, monotonic)), suspect: None };
+        *self = Self { agreed: (wall_ms, monotonic), suspect: None };
     }
 
     /// Set while nothing may go.
@@ -140,7 +142,9 @@ mod tests {
     #[test]
     fn a_jump_forward_stays_suspect_until_confirmed_or_undone() {
         let mut clock = TrustedClock::at_open(DAY, at(0), Some(DAY));
+        assert_eq!(clock.believed_ms(40 * DAY, at(HOUR)), DAY + HOUR, "before anybody has looked");
         assert_eq!(clock.now_ms(40 * DAY, at(1)), None);
+        assert_eq!(clock.believed_ms(40 * DAY, at(HOUR)), DAY + HOUR, "and after");
         let suspect = ClockSuspect { expected_ms: DAY, wall_ms: 40 * DAY };
         assert_eq!(clock.suspect(), Some(suspect));
         assert_eq!(clock.now_ms(40 * DAY + HOUR, at(HOUR)), None, "time alone heals nothing");
@@ -149,6 +153,7 @@ mod tests {
         assert_eq!(undone.suspect(), None);
         clock.confirm(40 * DAY + HOUR, at(HOUR));
         assert_eq!(clock.now_ms(40 * DAY + 2 * HOUR, at(2 * HOUR)), Some(40 * DAY + 2 * HOUR));
+        assert_eq!(clock.believed_ms(41 * DAY, at(DAY)), 41 * DAY);
     }
 
     #[test]

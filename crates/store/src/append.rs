@@ -167,9 +167,11 @@ impl Shared {
     }
 
     /// The earliest receipt that a key is remembered for: the first moment of a day in UTC, so
-    /// that the answer is the same from memory and from the index, which forgets by days.
-    fn key_oldest_ms(&self, now_ms: u64) -> u64 {
+    /// that the answer is the same from memory and from the index, which forgets by days. A clock
+    /// that jumps ahead makes nobody forget.
+    fn key_oldest_ms(&self, received_ms: u64) -> u64 {
         const DAY_MS: u64 = 24 * 3600 * 1000;
+        let now_ms = self.journal.believed_ms(received_ms);
         let window_ms = u64::try_from(self.config.key_window.as_millis()).unwrap_or(u64::MAX);
         now_ms.saturating_sub(window_ms) / DAY_MS * DAY_MS
     }

@@ -85,7 +85,7 @@ fn escape_len(bytes: &[u8]) -> Result<usize, Error> {
     }
 }
 
-/// The code unit of `\uXXXX` at the start of `bytes`.
+/// The code unit of an escape, `\u` and four hexadecimal digits, at the start of `bytes`.
 fn code_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()

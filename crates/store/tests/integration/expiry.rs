@@ -89,11 +89,6 @@ impl Aging {
     }
 }
 
-fn open_at(config: &Config, clock: &Arc<StillClock>) -> Store {
-    let clock: Arc<StillClock> = Arc::clone(clock);
-    Store::open(config.clone(), clock).expect("opens")
-}
-
 #[test]
 fn expired_usages_are_gone_from_every_answer() {
     let dir = folder();

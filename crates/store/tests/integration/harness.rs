@@ -163,6 +163,12 @@ impl Clock for StillClock {
     }
 }
 
+/// Opens a store whose time is `clock`'s.
+pub(crate) fn open_at(config: &Config, clock: &Arc<StillClock>) -> Store {
+    let clock: Arc<StillClock> = Arc::clone(clock);
+    Store::open(config.clone(), clock).expect("opens")
+}
+
 #[expect(clippy::disallowed_methods, reason = "a deadline, so that a failure ends")]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Moment::now();

@@ -164,24 +164,28 @@ fn a_key_beyond_its_window_is_new_again() {
     let dir = folder();
     let clock = Arc::new(StillClock::default());
     clock.wall_ms.store(START_MS, Ordering::Relaxed);
-    let store = Store::open(config(dir.path()), clock).expect("opens");
+    let after = |days: u64| {
+        clock.wall_ms.store(START_MS + days * DAY_MS, Ordering::Relaxed);
+        START_MS + days * DAY_MS
+    };
+    let store = open_at(&config(dir.path()), &clock);
     let first = post_at(&store, &keyed("a"), START_MS).expect("new");
     for indexed in [false, true] {
         if indexed {
             commit(&store);
             while store.index_once() {}
         }
-        let within = post_at(&store, &keyed("a"), START_MS + 30 * DAY_MS).expect("answered");
+        let within = post_at(&store, &keyed("a"), after(30)).expect("answered");
         assert_eq!(within, Accepted { replayed: true, ..first }, "indexed: {indexed}");
     }
-    let new = post_at(&store, &keyed("a"), START_MS + 31 * DAY_MS).expect("new again");
+    let new = post_at(&store, &keyed("a"), after(31)).expect("new again");
     assert!(!new.replayed && new.seq > first.seq && new.id == first.id);
     for indexed in [false, true] {
         if indexed {
             commit(&store);
             while store.index_once() {}
         }
-        let again = post_at(&store, &keyed("a"), START_MS + 40 * DAY_MS).expect("answered");
+        let again = post_at(&store, &keyed("a"), after(40)).expect("answered");
         assert_eq!(again, Accepted { replayed: true, ..new }, "indexed: {indexed}");
     }
     let receipt = store.receipt(&new.id).expect("served").expect("stored");
@@ -189,16 +193,49 @@ fn a_key_beyond_its_window_is_new_again() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_makes_no_key_forgotten_until_it_is_confirmed() {
+    let dir = folder();
+    let clock = Arc::new(StillClock::default());
+    clock.wall_ms.store(START_MS, Ordering::Relaxed);
+    let config = config(dir.path());
+    let mut store = open_at(&config, &clock);
+    let first = post_at(&store, &keyed("a"), START_MS).expect("new");
+    let replayed = Accepted { replayed: true, ..first };
+    clock.jump(40 * DAY_MS);
+    let now_ms = START_MS + 40 * DAY_MS;
+    let answer = |store: &Store| post_at(store, &keyed("a"), now_ms).expect("answered");
+    assert_eq!(answer(&store), replayed, "before the housekeeper has seen it");
+    store.journal().housekeep_once();
+    assert_eq!(answer(&store), replayed, "in memory");
+    commit(&store);
+    while store.index_once() {}
+    assert_eq!(answer(&store), replayed, "in the index");
+    let batch = [keyed("a"), keyed("b")];
+    assert_eq!(post_batch_at(&store, &batch, now_ms)[0], Ok(replayed), "in a batch");
+    store.close().expect("closes");
+    drop(store);
+    store = open_at(&config, &clock);
+    while store.index_once() {}
+    assert_eq!(answer(&store), replayed, "after a restart");
+    store.journal().confirm_clock();
+    assert!(!answer(&store).replayed, "forty days have passed");
+}
+
+#[test]
 fn until_a_later_usage_of_a_key_is_durable_its_id_means_the_earlier_one() {
     let dir = folder();
     let clock = Arc::new(StillClock::default());
     clock.wall_ms.store(START_MS, Ordering::Relaxed);
-    let store = Store::open(config(dir.path()), clock).expect("opens");
+    let after = |days: u64| {
+        clock.wall_ms.store(START_MS + days * DAY_MS, Ordering::Relaxed);
+        START_MS + days * DAY_MS
+    };
+    let store = open_at(&config(dir.path()), &clock);
     let first = post_at(&store, &keyed("a"), START_MS).expect("new");
     commit(&store);
     // Beyond the key's window, and before the index has taken the first.
-    post_at(&store, &keyed("a"), START_MS + 40 * DAY_MS).expect("new again");
-    let second = post_at(&store, &keyed("a"), START_MS + 80 * DAY_MS).expect("and again");
+    post_at(&store, &keyed("a"), after(40)).expect("new again");
+    let second = post_at(&store, &keyed("a"), after(80)).expect("and again");
     let receipt = |store: &Store| store.receipt(&first.id).expect("served").expect("stored").seq;
     assert_eq!(receipt(&store), first.seq);
     while store.index_once() {}

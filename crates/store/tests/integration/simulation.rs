@@ -280,6 +280,8 @@ impl World {
         self.disk.crash(crash.unwrap_or(Crash::Kill));
         between(self);
         self.store = Some(open_on(&self.config, &self.disk, &self.clock));
+        // Days may have passed since the clock was last believed, and it is right.
+        self.store().journal().confirm_clock();
         let durable = self.store().journal().durable();
         if self.lying {
             self.tally.lost += self.acknowledged.saturating_sub(durable);
