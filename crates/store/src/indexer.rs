@@ -208,8 +208,7 @@ impl Indexer {
     fn upkeep(&mut self, shared: &Shared, index: &Index) -> Result<(), IndexError> {
         index.upkeep()?;
         let first_seq = shared.journal.first_seq();
-        if first_seq > self.upkeep_first_seq {
-            index.expire(first_seq)?;
+        if first_seq > self.upkeep_first_seq && index.expire(first_seq)? {
             self.upkeep_first_seq = first_seq;
         }
         Ok(())

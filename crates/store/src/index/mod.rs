@@ -16,6 +16,7 @@
 mod counts;
 mod history;
 mod keys;
+mod merger;
 mod part;
 mod rows;
 mod snapshot;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
+use merger::Merger;
 use part::Part;
 
 pub use history::IndexedUsage;
@@ -97,6 +99,7 @@ struct Parts {
     written: bool,
     /// Compactions that had been done at the last look, in this process.
     compactions: usize,
+    merger: Merger,
 }
 
 impl Index {
@@ -106,7 +109,8 @@ impl Index {
         let all = part::find_all(&database)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
-        let parts = Parts { all, cursor, written: false, compactions: 0 };
+        let parts =
+            Parts { all, cursor, written: false, compactions: 0, merger: Merger::default() };
         let view = RwLock::new(Arc::new(View::new(&database, &parts.all, parts.cursor)));
         Ok(Self { database, spare, options, parts: Mutex::new(parts), view })
     }
@@ -164,10 +168,11 @@ impl Index {
         Ok(())
     }
 
-    /// Sums up the rows that runs have left behind in the newest part's counts, and lets go of old
-    /// tables. To be called now and then while the index is busy.
+    /// Sums up the rows that runs have left behind in the newest part's counts, has a sealed part's
+    /// keys merged, and lets go of old tables. To be called now and then while the index is busy.
     pub fn upkeep(&self) -> Result<(), IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.merge_sealed()?;
         if let Some(part) = parts.all.last_mut() {
             counts::fold(&self.database, part)?;
             self.publish(&parts);
@@ -181,9 +186,11 @@ impl Index {
     /// then while the index is idle. Returns whether there was anything to do.
     pub fn rest(&self) -> Result<bool, IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.merge_sealed()?;
         let compactions = self.database.compactions_completed();
         let calm = compactions == std::mem::replace(&mut parts.compactions, compactions)
-            && self.database.active_compactions() == 0;
+            && self.database.active_compactions() == 0
+            && parts.merger.part().is_none();
         if !(calm && parts.written) {
             return Ok(false);
         }
@@ -207,12 +214,19 @@ impl Index {
         Ok(())
     }
 
-    /// Drops every part whose last usage is below `first_seq`, the oldest that the journal keeps.
-    pub fn expire(&self, first_seq: u64) -> Result<(), IndexError> {
+    /// Drops every part whose last usage is below `first_seq`, the oldest that the journal keeps;
+    /// one whose keys are being merged, and those behind it, at a later call. Returns whether none
+    /// was left for that.
+    pub fn expire(&self, first_seq: u64) -> Result<bool, IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         // The newest part takes runs, so it stays.
         let gone = parts.all.iter().take(parts.all.len().saturating_sub(1));
-        let gone = gone.take_while(|part| part.cursor() <= first_seq).count();
+        let expired = gone.take_while(|part| part.cursor() <= first_seq);
+        let merging = parts.merger.part();
+        let (gone, free) = expired.fold((0, true), |(gone, free), part| {
+            let free = free && Some(part.number()) != merging;
+            (gone + usize::from(free), free)
+        });
         if gone > 0 {
             let expired: Vec<_> = parts.all.drain(..gone).collect();
             self.publish(&parts);
@@ -220,7 +234,7 @@ impl Index {
                 part.delete(&self.database)?;
             }
         }
-        Ok(())
+        Ok(free)
     }
 
     /// Bytes of the index on disk.
@@ -271,12 +285,25 @@ fn peek(payload: &[u8]) -> Result<record::Peek<'_>, IndexError> {
 fn open_database(dir: &Path, cache_bytes: u64) -> Result<Database, IndexError> {
     let dir = dir.to_owned();
     let open = move || {
-        // Without the right to do so compaction competes like any other work.
-        let _ = rustix::process::nice(NICENESS);
+        yield_to_others();
         Database::builder(dir).cache_size(cache_bytes).worker_threads(1).open()
     };
     let opened = std::thread::Builder::new().name("index-open".into()).spawn(open)?.join();
     Ok(opened.map_err(|_| IndexError::Damaged("opening the index panicked"))??)
+}
+
+/// Makes this thread, and those it starts, matter less to the scheduler than others.
+fn yield_to_others() {
+    // Without the right to do so it competes like any other.
+    let _ = rustix::process::nice(NICENESS);
+}
+
+impl Parts {
+    fn merge_sealed(&mut self) -> Result<(), IndexError> {
+        let sealed = self.all.len().saturating_sub(1);
+        self.written |= self.merger.look(&self.all[..sealed])?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

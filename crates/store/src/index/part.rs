@@ -22,7 +22,7 @@ const TABLE_BYTES: u64 = 64 << 20;
 /// before it is taken, nearly always in vain and in each of these tables, so they are few, though
 /// that makes merging dearer.
 const KEY_RUNS_MAX: u8 = 16;
-const KEY_TABLE_BYTES: u64 = 4 << 20;
+pub(super) const KEY_TABLE_BYTES: u64 = 4 << 20;
 const KEY_LEVEL_RATIO: f32 = 4.0;
 
 /// What a part knows of itself, kept in the usages' own row.

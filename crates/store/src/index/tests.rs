@@ -441,3 +441,39 @@ fn an_index_at_rest_keeps_no_table_that_was_merged() {
     assert_eq!(spare_tables(), 0);
     assert!(!index.rest().expect("it rests"), "there is nothing more to do");
 }
+
+/// Looks after the index until `done`; there is not much to merge, so that is soon.
+fn tend(index: &Index, done: impl Fn() -> bool) {
+    let ended = (0..1000).any(|_| {
+        index.upkeep().expect("it is looked after");
+        std::thread::park_timeout(Duration::from_millis(10));
+        done()
+    });
+    assert!(ended, "nothing is left to be merged after ten seconds");
+}
+
+#[test]
+fn keys_of_sealed_parts_are_merged_and_found() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let index = open(dir.path());
+    let model: Vec<Made> =
+        sample(100).into_iter().map(|made| Made { keyed: true, ..made }).collect();
+    apply(&index, &model, 1, 10);
+    let tables = |index: &Index| -> Vec<usize> {
+        let parts = index.parts.lock().expect("no holder panics");
+        parts.all.iter().map(|part| part.keys.table_count()).collect()
+    };
+    assert_eq!(tables(&index), [4, 4, 2], "a table for each run of ten");
+    // What an earlier process has left is merged as well.
+    drop(index);
+    let index = open(dir.path());
+    tend(&index, || tables(&index) == [1, 1, 2]);
+    for seq in 1..=100 {
+        let found = index.snapshot().key(key(seq), 0).expect("it is looked for");
+        assert_eq!(found, Some(seq));
+    }
+    assert_eq!(index.snapshot().key(key(101), 0).expect("it is looked for"), None);
+    // A part whose keys are being merged goes when they are.
+    tend(&index, || index.expire(u64::MAX).expect("parts go"));
+    assert_eq!(tables(&index), [2]);
+}
