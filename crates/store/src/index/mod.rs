@@ -28,7 +28,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
 use merger::Merger;
-use part::Part;
+use part::{Part, RUNS_LIMIT};
 
 pub use history::IndexedUsage;
 pub use snapshot::Snapshot;
@@ -51,11 +51,13 @@ pub struct IndexOptions {
     pub cache_bytes: u64,
     /// Usages in a part; smaller in tests.
     pub part_usages_max: u64,
+    /// Runs that a keyspace may have before merging comes first; smaller in tests.
+    pub runs_limit: usize,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, part_usages_max: PART_USAGES_MAX }
+        Self { cache_bytes: 64 << 20, part_usages_max: PART_USAGES_MAX, runs_limit: RUNS_LIMIT }
     }
 }
 
@@ -149,7 +151,7 @@ impl Index {
             let (now, later) = rest.split_at(length);
             parts.written = true;
             let part = parts.all.last_mut().expect("one was just made sure of");
-            part.apply(now)?;
+            part.apply(now, self.options.runs_limit)?;
             parts.cursor = part.cursor();
             rest = later;
         }

@@ -15,10 +15,14 @@ use super::{IndexEntry, IndexError, counts, keys, peek};
 /// Tables of single runs that gather before they are merged into the part's large ones. Many make
 /// writing cheap, few make reading cheap: a read looks into each.
 const RUNS_MAX: u8 = 96;
+/// Tables of single runs that a keyspace may have before whoever writes has to merge them. The
+/// library's own thread begins far earlier, but falls behind without bound where it is starved; and
+/// a keyspace with 256 runs cannot be opened again, because their number is kept in a byte.
+pub(super) const RUNS_LIMIT: usize = 192;
 /// Bytes of a table that a merge makes. With as many as this the part never gets a third level.
 const TABLE_BYTES: u64 = 64 << 20;
 
-/// The same for keys, and the bytes and growth of their levels. Every keyed usage asks for its key
+/// [`RUNS_MAX`] and [`TABLE_BYTES`] for keys, and the growth of their levels. Every keyed usage asks for its key
 /// before it is taken, nearly always in vain and in each of these tables, so they are few, though
 /// that makes merging dearer.
 const KEY_RUNS_MAX: u8 = 16;
@@ -214,9 +218,20 @@ impl Part {
         usages_max.saturating_sub(self.meta.usages)
     }
 
-    /// Takes a run whose usages all belong here, none of which the usages' keyspace has. The order
-    /// matters: see the head of this module.
-    pub(super) fn apply(&mut self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
+    /// Takes a run whose usages all belong here, none of which the usages' keyspace has; before that
+    /// merges what would have more than `runs_limit` runs. The order matters: see the head of this
+    /// module.
+    pub(super) fn apply(
+        &mut self,
+        run: &[IndexEntry<'_>],
+        runs_limit: usize,
+    ) -> Result<(), IndexError> {
+        for keyspace in [&self.usages, &self.keys, &self.counts] {
+            if keyspace.l0_table_count() >= runs_limit {
+                tracing::info!(keyspace = %keyspace.name(), "merging falls behind; it comes first");
+                keyspace.major_compact()?;
+            }
+        }
         keys::apply(&self.keys, run)?;
         self.counts_loose += counts::apply(&self.counts, run)?;
         self.apply_usages(run)

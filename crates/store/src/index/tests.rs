@@ -69,7 +69,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 fn options() -> IndexOptions {
-    IndexOptions { cache_bytes: 1 << 20, part_usages_max: 40 }
+    IndexOptions { cache_bytes: 1 << 20, part_usages_max: 40, ..IndexOptions::default() }
 }
 
 fn open(dir: &Path) -> Index {
@@ -476,4 +476,50 @@ fn keys_of_sealed_parts_are_merged_and_found() {
     // A part whose keys are being merged goes when they are.
     tend(&index, || index.expire(u64::MAX).expect("parts go"));
     assert_eq!(tables(&index), [2]);
+}
+
+#[test]
+fn runs_are_merged_before_they_are_too_many() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = IndexOptions { part_usages_max: 1 << 20, runs_limit: 5, ..options() };
+    let index = Index::open(dir.path(), options).expect("the index opens");
+    let model: Vec<Made> =
+        sample(60).into_iter().map(|made| Made { keyed: true, ..made }).collect();
+    let mut most = 0;
+    for (seq, made) in (1..).zip(&model) {
+        index.apply(&[IndexEntry { seq, payload: &made.payload(seq) }]).expect("it is applied");
+        let parts = index.parts.lock().expect("no holder panics");
+        for part in &parts.all {
+            for keyspace in [&part.usages, &part.keys, &part.counts] {
+                most = most.max(keyspace.l0_table_count());
+            }
+        }
+    }
+    // The library by itself would begin with the keys' sixteenth.
+    assert_eq!(most, 5);
+    check(&index, &model, None, None).expect("every answer is the model's");
+}
+
+/// Why there is a limit: when this fails, the library has mended it.
+#[test]
+fn the_library_cannot_open_a_keyspace_of_256_runs() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let reopens = |name: &str, runs: usize| {
+        let dir = dir.path().join(name);
+        let idle = fjall::Database::builder(&dir).worker_threads_unchecked(0).open();
+        let database = idle.expect("it opens");
+        let options = fjall::KeyspaceCreateOptions::default;
+        let keyspace = database.keyspace("runs", options).expect("it is made");
+        while keyspace.l0_table_count() < runs {
+            let mut ingestion = keyspace.start_ingestion().expect("it begins");
+            ingestion.write(b"row", b"value").expect("it is written");
+            ingestion.finish().expect("it ends");
+        }
+        drop((keyspace, database));
+        let database = fjall::Database::builder(&dir).open();
+        let opened = database.and_then(|database| database.keyspace("runs", options)?.get("row"));
+        opened.is_ok_and(|row| row.is_some())
+    };
+    assert!(reopens("few", super::RUNS_LIMIT + 1));
+    assert!(!reopens("many", 256));
 }
