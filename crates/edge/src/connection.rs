@@ -135,6 +135,11 @@ impl ConnectionState {
         self.linger.get() || self.phase.get() == Phase::Head
     }
 
+    /// Whether no request is being answered, so that only a refusal of a head can be written.
+    pub(crate) fn awaits_head(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle | Phase::Head)
+    }
+
     pub(crate) fn start_lingering(&self) {
         self.enter(Phase::Lingering);
     }

@@ -14,6 +14,7 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use crate::connection::ConnectionState;
+use crate::head_refusal;
 
 /// Bytes read at most after an answer that did not wait for the whole request.
 const LINGER_BYTES_MAX: usize = 32 << 20;
@@ -23,11 +24,32 @@ pub(crate) struct WatchedIo {
     stream: TokioIo<TcpStream>,
     state: Rc<ConnectionState>,
     discarded: usize,
+    /// What is written in place of hyper's refusal of a head, and how much of it is.
+    refusal: Option<(Vec<u8>, usize)>,
 }
 
 impl WatchedIo {
     pub(crate) fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
-        Self { stream: TokioIo::new(stream), state, discarded: 0 }
+        Self { stream: TokioIo::new(stream), state, discarded: 0, refusal: None }
+    }
+
+    /// Writes a refusal that stands for `replaced` bytes of hyper's.
+    fn poll_refuse(
+        &mut self,
+        context: &mut Context<'_>,
+        replaced: usize,
+    ) -> Poll<io::Result<usize>> {
+        while let Some((refusal, written)) = &mut self.refusal {
+            if *written == refusal.len() {
+                self.refusal = None;
+                break;
+            }
+            match ready!(Pin::new(&mut self.stream).poll_write(context, &refusal[*written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => *written += more,
+            }
+        }
+        Poll::Ready(Ok(replaced))
     }
 
     /// Reads and throws away what the sender still sends, up to a bound.
@@ -89,6 +111,12 @@ impl Write for WatchedIo {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.refusal.is_none() && self.state.awaits_head() {
+            self.refusal = head_refusal::explained(bytes).map(|refusal| (refusal, 0));
+        }
+        if self.refusal.is_some() {
+            return self.poll_refuse(context, bytes.len());
+        }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if polled.is_ready() {
             self.state.bytes_written();

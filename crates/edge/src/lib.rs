@@ -22,6 +22,7 @@ mod connection;
 mod control;
 mod core;
 pub mod handover;
+mod head_refusal;
 mod hush;
 mod io;
 pub mod listen;

@@ -18,16 +18,22 @@ pub struct ProblemKind {
     pub status: u16,
     /// The same for every occurrence.
     pub title: &'static str,
-    /// What it means and what to do, for the page.
-    pub explanation: &'static str,
+    /// What happened, and what of the request was done.
+    pub happened: &'static str,
+    /// What the client should do.
+    pub action: &'static str,
+    /// Whether the same request, unchanged, can be answered otherwise later.
+    pub retry_helps: bool,
 }
 
 /// Declares the kinds and a table of them all, which the pages are made from.
 macro_rules! kinds {
-    ($($name:ident = $status:literal, $slug:literal, $title:literal, $explanation:literal;)+) => {
+    ($($name:ident = $status:literal, $slug:literal, $title:literal, $happened:literal, $action:literal, $retry_helps:literal;)+) => {
         impl ProblemKind {
-            $(#[doc = $title] pub const $name: &'static ProblemKind =
-                &ProblemKind { slug: $slug, status: $status, title: $title, explanation: $explanation };)+
+            $(#[doc = $title] pub const $name: &'static ProblemKind = &ProblemKind {
+                slug: $slug, status: $status, title: $title,
+                happened: $happened, action: $action, retry_helps: $retry_helps,
+            };)+
 
             /// Every kind there is.
             pub const ALL: &'static [&'static ProblemKind] = &[$(ProblemKind::$name,)+];
@@ -37,43 +43,68 @@ macro_rules! kinds {
 
 kinds! {
     NOT_JSON = 400, "not-json", "The body is not JSON",
-        "The body could not be read as JSON; `detail` says where reading stopped. Nothing was stored. Mend the body before sending it again.";
+        "The body could not be read as JSON; `detail` says where reading stopped. Nothing was stored.",
+        "Mend the body before sending it again.", false;
+    MALFORMED = 400, "malformed", "The request is not HTTP",
+        "The request's head breaks the rules of HTTP/1.1, so that nobody can tell what is asked. Nothing was stored.",
+        "Mend the program that sends it, or what stands between it and the server.", false;
     BROKEN_BODY = 400, "broken-body", "The body did not arrive whole",
-        "The connection ended, or its framing broke, before the body was complete. Nothing was stored. Send it again.";
+        "The connection ended, or its framing broke, before the body was complete. Nothing was stored.",
+        "Send it again on a new connection.", true;
     NOT_FOUND = 404, "not-found", "There is nothing here",
-        "No call has this path, or no usage has this id. An id that this store did not make is answered the same way.";
+        "No call has this path, or no usage has this id. An id that this store did not make is answered the same way.",
+        "Check the path and the id; an id stands in the answer of the POST that stored the usage.", false;
     METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This call has other methods",
-        "The `Allow` header names the methods of this path.";
+        "The path is right, but this method is none of its methods.",
+        "Use a method that the `Allow` header names.", false;
     BODY_TIMEOUT = 408, "body-timeout", "The body did not arrive in time",
-        "The server waits a bounded time for a body (--body-timeout). Nothing was stored. Send it again, on a better connection or in smaller batches.";
+        "The server waits a bounded time for a body (--body-timeout). Nothing was stored.",
+        "Send it again, on a better connection or in smaller batches.", true;
     EXPIRED = 410, "expired", "The usage has expired",
-        "There was a usage with this id, and the operator's retention let it go (--retain).";
+        "There was a usage with this id, and the operator's retention let it go (--retain).",
+        "Nothing: it does not come back.", false;
     TOO_LARGE = 413, "too-large", "The body is too large",
-        "A body may have 1 MiB. Nothing was stored. Send fewer items in each batch.";
+        "The body has more bytes than the call takes, which is 1 MiB for usages and 16 KiB for a search. Nothing was stored.",
+        "Send fewer items in each batch.", false;
     UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "The body is in a form that is not taken",
-        "Send `Content-Type: application/json`, or `application/x-ndjson` for a batch of lines, without a `Content-Encoding`.";
+        "The body's media type or its coding is none that this call reads. Nothing was stored.",
+        "Send `Content-Type: application/json`, or for a batch of lines `application/x-ndjson`, without a `Content-Encoding`.", false;
     INVALID = 422, "invalid", "The request is wrong",
-        "`errors` names everything that is wrong at once: a JSON pointer into the body or a parameter's name, a code, and what is expected. Sending it again unchanged cannot help.";
+        "`errors` names everything that is wrong at once, each with a JSON pointer into the body or a parameter's name, a code, and what is expected; for a batch `results` has them, item by item. Nothing was stored.",
+        "Mend what is named before sending it again.", false;
     KEY_REUSED = 422, "key-reused", "The idempotency key was used with other content",
-        "A usage with this key is stored, and its content differs from this one's. Nothing was stored now. A new usage needs a new key; a retry must send what was sent first, to the letter.";
+        "A usage with this key is stored, and its content differs from this one's. Nothing was stored now.",
+        "Give a new usage a new key; in a retry send what was sent first, to the letter.", false;
     HEAD_TOO_LARGE = 431, "head-too-large", "The request's head is too large",
-        "The head may have 16 KiB and 100 headers.";
+        "A head may have 16 KiB and 100 headers. Nothing was stored.",
+        "Send fewer or shorter headers, or put a long filter into the body of a search.", false;
     OUTCOME_UNKNOWN = 500, "outcome-unknown", "Whether the usage was stored is unknown",
-        "The disk failed while the usage was being written, and the server is stopping. Once a server answers again, send the usage again with its idempotency key: it is stored once. Without a key, look in the patient's history first.";
+        "The disk failed while the usage was being written, and the server is stopping.",
+        "Once a server answers again, send the usage again with its idempotency key: it is stored once. Without a key, look in the patient's history first.", true;
     DISK_FAILED = 500, "disk-failed", "The disk has failed",
-        "An earlier write failed, so the server takes nothing in any more and is stopping. This request stored nothing. Send it again once a server answers.";
+        "An earlier write failed, so the server takes nothing in any more and is stopping. This request stored nothing.",
+        "Send it again once a server answers.", true;
     INTERNAL = 500, "internal", "The server failed",
-        "The fault is the server's. Quote the request id to whoever runs it.";
+        "The fault is the server's. If it was a POST, whether it was stored is unknown.",
+        "Quote the request id to whoever runs the server. A usage with an idempotency key may be sent again: it is stored once.", true;
     DAMAGED = 500, "damaged", "Stored data cannot be read",
-        "A checksum does not match. Quote the request id to whoever runs the server: `inhale journal check` says what is damaged.";
+        "A checksum of what is stored does not match.",
+        "Quote the request id to whoever runs the server: `inhale journal check` says what is damaged.", false;
     OVERLOADED = 503, "overloaded", "There is no room right now",
-        "What the server may hold in memory is in use. Nothing was stored. Send again after `Retry-After` seconds; with an idempotency key that is safe however often.";
+        "What the server may hold in memory, or the calls it may have waiting, are in use. Nothing was stored.",
+        "Send again after `Retry-After` seconds; with an idempotency key that is safe however often.", true;
     CATCHING_UP = 503, "catching-up", "What this call needs is catching up",
-        "The index, which reads and idempotency keys need, is away or behind. Usages without a key are still taken in. Send again after `Retry-After` seconds.";
+        "The index, which reads and idempotency keys need, is away or behind. Usages without a key are still taken in.",
+        "Send again after `Retry-After` seconds.", true;
+    TOO_SLOW = 503, "too-slow", "Counting took too long",
+        "The summary had to read more usages, one by one, than it had time for (--summary-timeout). That is so where `from` or `to` lies within a quarter of an hour, and while a stretch of the journal expires.",
+        "Ask for bounds on whole quarters of an hour, which are counted already, or for a shorter range. The same may be answered when less is asked of the server.", true;
     STOPPING = 503, "stopping", "The server is stopping",
-        "Nothing was stored. Send again: another server, or this one once it is back, will take it.";
+        "The server takes nothing in any more because it was told to end. Nothing was stored.",
+        "Send again: another server, or this one once it is back, will take it.", true;
     DISK_FULL = 507, "disk-full", "The disk is full to its reserve",
-        "Nothing was stored. Reads go on; as soon as the operator frees space, usages are taken in again.";
+        "Nothing was stored. Reads go on; as soon as the operator frees space, usages are taken in again.",
+        "Keep the usage and send it again later.", true;
 }
 
 /// One thing that is wrong with a request.

@@ -186,7 +186,7 @@ fn item(index: usize, outcome: Outcome) -> ItemJson {
             status: problem.kind.status,
             id: None,
             replayed: None,
-            retry: Some(problem.kind.status >= 500),
+            retry: Some(problem.kind.retry_helps),
             error: Some(RawValue::from_string(problem.json()).expect("a problem is JSON")),
         },
     }

@@ -1,5 +1,7 @@
 //! The contract and the pages that explain it. Nothing on them comes from elsewhere.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use edge::{ProblemKind, Response};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
@@ -8,7 +10,11 @@ use telemetry::Route;
 
 /// The OpenAPI 3.1 document that `/openapi.json` answers.
 pub const OPENAPI: &str = include_str!("openapi.json");
-const DOCS: &str = include_str!("pages/docs.html");
+/// The page of all calls and all problems, the latter from the list that the answers are made from.
+static DOCS: LazyLock<String> = LazyLock::new(|| {
+    let problems: String = ProblemKind::ALL.iter().map(|kind| problem_row(kind)).collect();
+    include_str!("pages/docs.html").replace("{problems}", &problems)
+});
 const PROBLEM: &str = include_str!("pages/problem.html");
 
 /// The page at `path`, if there is one.
@@ -17,7 +23,7 @@ pub(crate) fn page(path: &str) -> Option<(Route, Response)> {
         "/openapi.json" => {
             Some((Route::Openapi, text("application/json", Bytes::from_static(OPENAPI.as_bytes()))))
         }
-        "/docs" => Some((Route::Docs, html(DOCS.to_owned()))),
+        "/docs" => Some((Route::Docs, html(DOCS.clone()))),
         _ => {
             let slug = path.strip_prefix("/problems/")?;
             let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
@@ -25,10 +31,46 @@ pub(crate) fn page(path: &str) -> Option<(Route, Response)> {
                 .replace("{title}", kind.title)
                 .replace("{slug}", kind.slug)
                 .replace("{status}", &kind.status.to_string())
-                .replace("{explanation}", kind.explanation);
+                .replace("{happened}", &marked_up(kind.happened))
+                .replace("{action}", &marked_up(kind.action))
+                .replace("{retry}", retry_text(kind));
             Some((Route::Problem, html(page)))
         }
     }
+}
+
+/// A problem's row on the page of all calls; its name leads to the page of its own.
+fn problem_row(kind: &ProblemKind) -> String {
+    format!(
+        "<tr id=\"problem-{slug}\"><td><a href=\"/problems/{slug}\"><code>{slug}</code></a></td>\
+         <td>{}</td><td>{}. {}</td><td>{}</td><td>{}</td></tr>\n",
+        kind.status,
+        kind.title,
+        marked_up(kind.happened),
+        marked_up(kind.action),
+        if kind.retry_helps { "yes" } else { "no" },
+        slug = kind.slug,
+    )
+}
+
+fn retry_text(kind: &ProblemKind) -> &'static str {
+    if kind.retry_helps {
+        "The same request may be answered otherwise later."
+    } else {
+        "Sending the same request again cannot help."
+    }
+}
+
+/// A sentence of ours as HTML: what stands between backticks is code.
+fn marked_up(sentence: &str) -> String {
+    let escaped = sentence.replace('&', "&amp;").replace('<', "&lt;");
+    let mut parts = escaped.split('`');
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    for (number, part) in parts.enumerate() {
+        html.push_str(if number % 2 == 0 { "<code>" } else { "</code>" });
+        html.push_str(part);
+    }
+    html
 }
 
 /// A page that may run its own script, and load nothing from elsewhere.
@@ -55,12 +97,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_problem_has_a_page() {
-        for kind in ProblemKind::ALL {
-            assert!(page(&format!("/problems/{}", kind.slug)).is_some(), "{}", kind.slug);
-        }
+    fn only_problems_that_there_are_have_a_page() {
+        assert!(page("/problems/invalid").is_some());
         assert!(page("/problems/none").is_none());
         assert!(page("/problems/").is_none());
+    }
+
+    #[test]
+    fn code_is_marked_and_nothing_else_is_html() {
+        let check = |sentence, expected| assert_eq!(marked_up(sentence), expected);
+        check("a `b` & <c>, `d`.", "a <code>b</code> &amp; &lt;c>, <code>d</code>.");
+        for kind in ProblemKind::ALL {
+            for sentence in [kind.happened, kind.action] {
+                assert_eq!(sentence.matches('`').count() % 2, 0, "{sentence}");
+            }
+        }
     }
 
     #[test]

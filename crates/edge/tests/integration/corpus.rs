@@ -32,6 +32,10 @@ fn check(site: &Site, name: &str, bytes: &[u8], expected: Expected) {
         }
         AnsweredAndClosed(wanted) | Answered(wanted) => assert_eq!(statuses, wanted, "{name}"),
     }
+    for answer in answers.iter().filter(|answer| answer.status >= 400) {
+        let media_type = answer.header("content-type");
+        assert_eq!(media_type, Some("application/problem+json"), "{name}: {answer:?}");
+    }
     assert_eq!(end, End::Closed, "{name}: the answer must not be lost to a reset");
 }
 
