@@ -29,7 +29,12 @@ pub(crate) fn batch(error: &BatchError) -> Problem {
             Problem::from(ProblemKind::NOT_JSON).detail(detail.clone())
         }
         BatchError::TooManyItems { .. } | BatchError::Empty => {
-            Problem::from(ProblemKind::INVALID).detail(error.to_string())
+            Problem::from(ProblemKind::INVALID).errors(vec![FieldProblem {
+                // The empty pointer is the whole body (RFC 6901, section 5).
+                pointer: String::new(),
+                code: "items",
+                detail: error.to_string(),
+            }])
         }
     }
 }
@@ -58,14 +63,25 @@ pub(crate) fn outcome_unknown() -> Problem {
     Problem::from(ProblemKind::OUTCOME_UNKNOWN).closing()
 }
 
-/// A read without an answer.
-pub(crate) fn read(error: ReadError) -> Problem {
+/// Seconds after which a summary that took too long may be asked for again: it had a while already.
+const TOO_SLOW_RETRY_SECONDS: u32 = 10;
+
+/// A read without an answer. `prefix` stands before the name of a parameter that is wrong.
+pub(crate) fn read(error: ReadError, prefix: &'static str) -> Problem {
+    let about = |name: &str, code: &'static str| {
+        let errors = vec![FieldProblem {
+            pointer: format!("{prefix}{name}"),
+            code,
+            detail: error.to_string(),
+        }];
+        Problem::from(ProblemKind::INVALID).errors(errors)
+    };
     let kind = match error {
         ReadError::Expired => ProblemKind::EXPIRED,
         ReadError::IndexUnavailable => ProblemKind::CATCHING_UP,
-        ReadError::Cursor | ReadError::TooManyRows { .. } => {
-            return Problem::from(ProblemKind::INVALID).detail(error.to_string());
-        }
+        ReadError::Cursor => return about("cursor", "cursor"),
+        ReadError::TooManyRows { .. } => return about("by", "rows"),
+        ReadError::TooSlow => return too_slow(),
         ReadError::Damaged(place) => {
             tracing::error!(place, "damaged data was read");
             ProblemKind::DAMAGED
@@ -76,6 +92,13 @@ pub(crate) fn read(error: ReadError) -> Problem {
         }
     };
     kind.into()
+}
+
+/// A summary that had to read more than it had time for.
+pub(crate) fn too_slow() -> Problem {
+    let mut problem = Problem::from(ProblemKind::TOO_SLOW);
+    problem.retry_after = Some(TOO_SLOW_RETRY_SECONDS);
+    problem
 }
 
 #[cfg(test)]

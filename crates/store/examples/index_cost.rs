@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use store::IndexOptions;
 use store::index::{Index, IndexEntry};
+use store::{Effort, IndexOptions};
 use usage::{Timestamp, Usage, UsageId, record};
 
 const RUN_USAGES: u64 = 32 << 10;
@@ -161,10 +161,15 @@ fn counting(index: &Index, seq: u64) -> String {
         let mut sum = 0;
         index
             .snapshot()
-            .counts(Some(instant(from_ms)), Some(instant(to_ms)), &mut |_, _, count| {
-                sum += count;
-                true
-            })
+            .counts(
+                Some(instant(from_ms)),
+                Some(instant(to_ms)),
+                &mut Effort::rows(u64::MAX),
+                &mut |_, _, count| {
+                    sum += count;
+                    true
+                },
+            )
             .expect("counted");
         std::hint::black_box(sum);
         now() - start

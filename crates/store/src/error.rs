@@ -76,11 +76,14 @@ pub enum ReadError {
     #[error("the cursor was not given out for this query by this store")]
     Cursor,
     /// The summary has more rows than are ever answered; a narrower range has fewer.
-    #[error("the summary has more than {rows_max} rows")]
+    #[error("makes more than {rows_max} rows; ask for fewer by a shorter range or another `by`")]
     TooManyRows {
         /// How many are answered at most.
         rows_max: usize,
     },
+    /// The summary had to read more than it was allowed to.
+    #[error("the summary reads more than it may")]
+    TooSlow,
     /// What was once durable cannot be read any more.
     #[error("the journal is damaged: {0}")]
     Damaged(String),

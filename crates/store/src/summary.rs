@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use journal::FrameKind;
 use usage::{Instant, record};
 
+use crate::effort::Effort;
 use crate::error::ReadError;
 use crate::query::{SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
 use crate::store::Store;
@@ -21,6 +22,17 @@ impl Store {
     /// Counts usages, each exactly, also where `from` and `to` lie within an hour. Rows come in
     /// order of their time or their name.
     pub fn summary(&self, query: &SummaryQuery) -> Result<Vec<SummaryRow>, ReadError> {
+        self.summary_within(query, &mut Effort::rows(u64::MAX))
+    }
+
+    /// The same, or [`ReadError::TooSlow`] when it takes more than `effort`. It takes little where
+    /// the bounds lie on whole quarters of an hour; where one does not, each part of the index that
+    /// has usages in its quarter is read from end to end.
+    pub fn summary_within(
+        &self,
+        query: &SummaryQuery,
+        effort: &mut Effort<'_>,
+    ) -> Result<Vec<SummaryRow>, ReadError> {
         let shared = &*self.shared;
         // The order matters: see the argument at the head of `crate::read`.
         let durable = shared.journal.durable();
@@ -30,10 +42,13 @@ impl Store {
         let snapshot = snapshot.kept_from(shared.journal.first_seq());
         let mut counts = Counts::new(query);
         snapshot
-            .counts(query.from, query.to, &mut |instant, medication, count| {
+            .counts(query.from, query.to, effort, &mut |instant, medication, count| {
                 counts.add(instant, medication, count)
             })
             .map_err(|error| shared.index_failed(&error))?;
+        if effort.is_spent() {
+            return Err(ReadError::TooSlow);
+        }
         // The counts may be ahead of the rest of the index; each usage is counted once.
         for (_, frame) in view.frames(snapshot.cursor(), durable) {
             if frame.kind != FrameKind::Usage || counts.too_many() {

@@ -13,6 +13,7 @@
 //!
 //! **Snapshots** are made after a run is whole in all keyspaces, never in between.
 
+mod counting;
 mod counts;
 mod history;
 mod keys;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
+use counting::KeptCounts;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
 
@@ -90,6 +92,7 @@ pub struct Index {
     options: IndexOptions,
     parts: Mutex<Parts>,
     view: RwLock<Arc<View>>,
+    kept_counts: Arc<KeptCounts>,
 }
 
 /// The parts in the order of their sequences; the last one takes runs.
@@ -113,8 +116,10 @@ impl Index {
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
         let parts =
             Parts { all, cursor, written: false, compactions: 0, merger: Merger::default() };
-        let view = RwLock::new(Arc::new(View::new(&database, &parts.all, parts.cursor)));
-        Ok(Self { database, spare, options, parts: Mutex::new(parts), view })
+        let kept_counts = Arc::new(KeptCounts::default());
+        let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
+        let view = RwLock::new(Arc::new(view));
+        Ok(Self { database, spare, options, parts: Mutex::new(parts), view, kept_counts })
     }
 
     /// Every frame below this sequence is in the index.
@@ -269,7 +274,8 @@ impl Index {
     }
 
     fn publish(&self, parts: &Parts) {
-        let view = Arc::new(View::new(&self.database, &parts.all, parts.cursor));
+        let kept_counts = Arc::clone(&self.kept_counts);
+        let view = Arc::new(View::new(&self.database, &parts.all, parts.cursor, kept_counts));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use fjall::{Database, Keyspace, Readable as _};
 use usage::{Instant, UsageId};
 
-use super::counts::{QUARTER_SECONDS, quarter_key, read_row};
+use super::IndexError;
+use super::counting::KeptCounts;
 use super::history::{History, IndexedUsage, Wanted};
 use super::part::{Meta, Part};
-use super::rows::{OWN_ROW, key_patient, keyed, read_place, read_seq, read_usage_value};
-use super::{IndexError, peek};
+use super::rows::{keyed, read_seq};
 
 /// What all snapshots of one moment share.
 pub(super) struct View {
@@ -17,6 +17,7 @@ pub(super) struct View {
     pub(super) parts: Vec<PartView>,
     cursor: u64,
     counts_cursor: u64,
+    pub(super) kept_counts: Arc<KeptCounts>,
 }
 
 /// A part at that moment.
@@ -24,11 +25,16 @@ pub(super) struct PartView {
     pub(super) meta: Meta,
     pub(super) usages: Keyspace,
     keys: Keyspace,
-    counts: Keyspace,
+    pub(super) counts: Keyspace,
 }
 
 impl View {
-    pub(super) fn new(database: &Database, parts: &[Part], cursor: u64) -> Self {
+    pub(super) fn new(
+        database: &Database,
+        parts: &[Part],
+        cursor: u64,
+        kept_counts: Arc<KeptCounts>,
+    ) -> Self {
         let counts_cursor = parts.last().map_or(cursor, |part| part.counts_cursor().max(cursor));
         let parts = parts
             .iter()
@@ -39,15 +45,15 @@ impl View {
                 counts: part.counts.clone(),
             })
             .collect();
-        Self { fjall: database.snapshot(), parts, cursor, counts_cursor }
+        Self { fjall: database.snapshot(), parts, cursor, counts_cursor, kept_counts }
     }
 }
 
 /// The index after some whole run. Cheap to have; keep it no longer than a query takes.
 pub struct Snapshot {
-    view: Arc<View>,
+    pub(super) view: Arc<View>,
     /// Usages below are not counted.
-    kept_from: u64,
+    pub(super) kept_from: u64,
 }
 
 impl Snapshot {
@@ -109,115 +115,10 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// Counts usages not before `from` and before `to`, each exactly. Calls `each` with an instant
-    /// of the quarter of an hour in question, a medication and a count, in no particular order, as
-    /// long as it returns `true`. Quarters that the bounds cut through are counted row by row.
-    pub fn counts(
-        &self,
-        from: Option<Instant>,
-        to: Option<Instant>,
-        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
-    ) -> Result<(), IndexError> {
-        let first_whole = from.map(ceil_quarter);
-        let end_whole = to.map(|to| to.seconds().div_euclid(QUARTER_SECONDS));
-        for (at, part) in self.view.parts.iter().enumerate() {
-            if part.meta.cursor <= self.kept_from {
-                continue;
-            }
-            if from.is_some_and(|from| part.meta.last < from)
-                || to.is_some_and(|to| part.meta.first >= to)
-            {
-                continue;
-            }
-            if self.is_cut(at) {
-                let within = |instant: Instant| {
-                    from.is_none_or(|from| instant >= from) && to.is_none_or(|to| instant < to)
-                };
-                if !self.row_by_row(part, &within, each)? {
-                    return Ok(());
-                }
-                continue;
-            }
-            let cut = |bound: Instant| {
-                let quarter = bound.seconds().div_euclid(QUARTER_SECONDS);
-                let begins = bound.nanos() == 0 && bound.seconds() == quarter * QUARTER_SECONDS;
-                let (start, end) = (quarter * QUARTER_SECONDS, (quarter + 1) * QUARTER_SECONDS);
-                !begins && part.meta.last.seconds() >= start && part.meta.first.seconds() < end
-            };
-            if !self.whole_quarters(part, first_whole, end_whole, each)? {
-                return Ok(());
-            }
-            if from.is_some_and(cut) || to.is_some_and(cut) {
-                let in_cut_quarter = |instant: Instant| {
-                    let quarter = instant.seconds().div_euclid(QUARTER_SECONDS);
-                    from.is_none_or(|from| instant >= from)
-                        && to.is_none_or(|to| instant < to)
-                        && (first_whole.is_some_and(|first| quarter < first)
-                            || end_whole.is_some_and(|end| quarter >= end))
-                };
-                if !self.row_by_row(part, &in_cut_quarter, each)? {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether what is kept begins within this part, as far as can be told: where a part begins is
     /// known by the end of the one before it.
-    fn is_cut(&self, at: usize) -> bool {
+    pub(super) fn is_cut(&self, at: usize) -> bool {
         let begins = at.checked_sub(1).map_or(1, |before| self.view.parts[before].meta.cursor);
         begins < self.kept_from
     }
-
-    fn whole_quarters(
-        &self,
-        part: &PartView,
-        first: Option<i64>,
-        end: Option<i64>,
-        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
-    ) -> Result<bool, IndexError> {
-        let floor = |instant: Instant| instant.seconds().div_euclid(QUARTER_SECONDS);
-        let first = first.unwrap_or_else(|| floor(part.meta.first));
-        let end = end.unwrap_or_else(|| floor(part.meta.last) + 1);
-        if first >= end {
-            return Ok(true);
-        }
-        for row in self.view.fjall.range(&part.counts, quarter_key(first)..quarter_key(end)) {
-            let (key, value) = row.into_inner()?;
-            let count = read_row(&key, &value)?;
-            let start = Instant::from_parts(count.quarter * QUARTER_SECONDS, 0)
-                .ok_or(IndexError::Damaged("a count's quarter is out of range"))?;
-            if !each(start, &count.medication, count.count) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn row_by_row(
-        &self,
-        part: &PartView,
-        wanted: &dyn Fn(Instant) -> bool,
-        each: &mut dyn FnMut(Instant, &[u8], u64) -> bool,
-    ) -> Result<bool, IndexError> {
-        let after_own_row = [OWN_ROW[0] + 1];
-        for row in self.view.fjall.range(&part.usages, after_own_row..) {
-            let (key, value) = row.into_inner()?;
-            let (instant, seq) = read_place(&key)?;
-            if seq >= self.kept_from && wanted(instant) {
-                let payload = read_usage_value(&value, key_patient(&key)?)?;
-                if !each(instant, peek(&payload)?.medication, 1) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// The first quarter that begins at or after `instant`.
-fn ceil_quarter(instant: Instant) -> i64 {
-    let seconds = instant.seconds() + i64::from(instant.nanos() > 0);
-    -(-seconds).div_euclid(QUARTER_SECONDS)
 }

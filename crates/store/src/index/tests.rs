@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use usage::{Instant, Timestamp, Usage, UsageId, record};
 
 use super::{DAY_MS, Index, IndexEntry, IndexOptions};
+use crate::effort::Effort;
+
+mod counting;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -151,7 +154,7 @@ fn check(
     }
     let mut counts = BTreeMap::new();
     snapshot
-        .counts(from, to, &mut |_, medication, count| {
+        .counts(from, to, &mut Effort::rows(u64::MAX), &mut |_, medication, count| {
             *counts.entry(String::from_utf8_lossy(medication).into_owned()).or_default() += count;
             true
         })
@@ -249,7 +252,7 @@ fn a_snapshot_does_not_see_what_comes_after_it() {
     assert_eq!((index.snapshot().cursor(), count(&index.snapshot())), (21, 4));
     let mut sum = 0;
     before
-        .counts(None, None, &mut |_, _, count| {
+        .counts(None, None, &mut Effort::rows(u64::MAX), &mut |_, _, count| {
             sum += count;
             true
         })
@@ -285,10 +288,11 @@ fn counts_leave_out_exactly_what_is_no_longer_kept() {
     let count = |kept_from: u64, from: Option<Instant>| {
         let mut sum = 0;
         let snapshot = index.snapshot().kept_from(kept_from);
-        let counted = snapshot.counts(from, None, &mut |_, _, count| {
-            sum += count;
-            true
-        });
+        let counted =
+            snapshot.counts(from, None, &mut Effort::rows(u64::MAX), &mut |_, _, count| {
+                sum += count;
+                true
+            });
         counted.expect("counted");
         sum
     };
@@ -313,7 +317,7 @@ fn summed_up_counts_stay_the_same() {
         let mut rows = 0;
         index
             .snapshot()
-            .counts(None, None, &mut |_, _, _| {
+            .counts(None, None, &mut Effort::rows(u64::MAX), &mut |_, _, _| {
                 rows += 1;
                 true
             })
