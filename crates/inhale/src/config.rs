@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::environment;
+
 /// A configuration file: a table for each subcommand, holding values as they would be typed.
 #[derive(Default)]
 pub(crate) struct ConfigFile {
@@ -121,7 +123,7 @@ fn is_setting(arg: &Arg) -> bool {
 
 /// The variable that stands for a flag: `--drain-grace` is `INHALE_DRAIN_GRACE`.
 fn variable_of(flag: &str) -> String {
-    format!("INHALE_{}", flag.replace('-', "_").to_uppercase())
+    format!("{}{}", environment::PREFIX, flag.replace('-', "_").to_uppercase())
 }
 
 /// Gives the settings of `layered` subcommands their environment variables, and what the file says
@@ -152,13 +154,17 @@ fn layer(root: Command, layered: &[&str], file: &ConfigFile) -> Command {
     root
 }
 
+/// What was said on the command line and around it.
+pub(crate) struct Parsed {
+    pub(crate) matches: ArgMatches,
+    pub(crate) file: ConfigFile,
+    /// Variables that begin as settings do, and are none.
+    pub(crate) strangers: Vec<String>,
+}
+
 /// Parses the command line in two passes: the first finds `--config`, the second lets the file's
 /// values stand where neither a flag nor a variable does. clap's own errors end the process.
-pub(crate) fn parse(
-    root: Command,
-    layered: &[&str],
-    args: Vec<OsString>,
-) -> Result<(ArgMatches, ConfigFile)> {
+pub(crate) fn parse(root: Command, layered: &[&str], args: Vec<OsString>) -> Result<Parsed> {
     let first = root.clone().ignore_errors(true).try_get_matches_from(&args);
     let path = first.ok().and_then(|matches| {
         let from =
@@ -170,8 +176,25 @@ pub(crate) fn parse(
         None => ConfigFile::default(),
     };
     file.check(&root)?;
+    let known = variables(&root, layered);
     let matches = layer(root, layered, &file).get_matches_from(args);
-    Ok((matches, file))
+    let mut strangers = Vec::new();
+    if matches.subcommand_name().is_some_and(|name| layered.contains(&name)) {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        strangers = environment::strangers(names, &known)?;
+    }
+    Ok(Parsed { matches, file, strangers })
+}
+
+/// Every variable that stands for a setting of `layered` subcommands, or for the file.
+fn variables(root: &Command, layered: &[&str]) -> Vec<String> {
+    let commands = layered.iter().filter_map(|name| root.find_subcommand(name));
+    let settings = commands.flat_map(Command::get_arguments).filter(|arg| is_setting(arg));
+    let names = settings.filter_map(|arg| arg.get_long().map(variable_of));
+    let mut names: Vec<_> = names.chain([variable_of("config")]).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// One setting in force.

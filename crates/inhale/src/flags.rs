@@ -108,6 +108,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = humantime::parse_duration, help_heading = "Requests")]
     pub idle_timeout: Duration,
 
+    /// Time for a summary, of which one that reads many usages may need seconds; then it gets 503
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    pub summary_timeout: Duration,
+
     /// Connections open at once, over all cores
     #[arg(long, value_name = "N", default_value = "20000", help_heading = "Requests")]
     pub connections_max: usize,

@@ -20,6 +20,7 @@ macro_rules! errln {
 mod clock;
 mod config;
 mod doctor;
+mod environment;
 mod flags;
 mod journal_commands;
 mod prove;
@@ -34,7 +35,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::json;
 
-use config::ConfigFile;
+use config::{ConfigFile, Parsed};
 use flags::ServeFlags;
 
 /// Every request allocates some seven times and frees as often, next to buffers of whole batches,
@@ -71,7 +72,7 @@ enum Commands {
 /// The server's settings, and the file that may hold some of them.
 #[derive(Args)]
 #[command(
-    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file."
+    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file.\nNames that are misspelt are refused; another variable that begins with INHALE_ is warned of."
 )]
 struct Layered {
     /// TOML file with a [serve] table of settings named as the flags are
@@ -93,7 +94,7 @@ struct ConfigFlags {
 fn main() -> ExitCode {
     let outcome =
         config::parse(CommandLine::command(), &["serve", "config"], std::env::args_os().collect())
-            .and_then(|(matches, file)| run(&matches, &file));
+            .and_then(|parsed| run(&parsed));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -105,11 +106,14 @@ fn main() -> ExitCode {
 }
 
 /// Runs the subcommand: `true` when what it looked at is well. Errors exit with 2.
-fn run(matches: &ArgMatches, file: &ConfigFile) -> Result<bool> {
-    match CommandLine::from_arg_matches(matches)?.command {
-        Commands::Serve(flags) => serve::run(&flags.settings).map(|()| true),
+fn run(parsed: &Parsed) -> Result<bool> {
+    match CommandLine::from_arg_matches(&parsed.matches)?.command {
+        Commands::Serve(flags) => serve::run(&flags.settings, &parsed.strangers).map(|()| true),
         Commands::Config(flags) => {
-            print_config(&flags, matches, file);
+            for name in &parsed.strangers {
+                errln!("warning: the variable {name} stands for no setting; it is passed over");
+            }
+            print_config(&flags, &parsed.matches, &parsed.file);
             Ok(true)
         }
         Commands::Journal(command) => journal_commands::run(&command),

@@ -35,11 +35,15 @@ enum End {
     DiskFailed,
 }
 
-/// Serves until told to end. `Ok` is a clean end.
-pub(crate) fn run(flags: &ServeFlags) -> Result<()> {
+/// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
+/// settings.
+pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
     refuse_strangers(flags)?;
     raise_descriptor_limit();
     let logs = telemetry::logs::start(level(flags.log_level));
+    for variable in passed_over {
+        tracing::warn!(variable, "the variable stands for no setting; it is passed over");
+    }
     let cores = match flags.cores {
         0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
         cores => cores,
@@ -180,6 +184,7 @@ fn server_config(flags: &ServeFlags) -> server::Config {
         },
         connections_max: flags.connections_max,
         bodies_bytes_max: bytes(flags.bodies_max),
+        summary_patience: flags.summary_timeout,
         unknown_fields: match flags.unknown_fields {
             UnknownFieldsFlag::Refuse => UnknownFields::Refuse,
             UnknownFieldsFlag::Keep => UnknownFields::Keep,

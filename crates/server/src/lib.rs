@@ -7,6 +7,7 @@ mod answers;
 mod api;
 mod batch;
 mod contract;
+mod counting;
 mod figures;
 mod filters;
 mod intake;

@@ -1,11 +1,12 @@
 //! Receipts, histories and summaries. They read the disk, so they run on a core's few reading
-//! threads and never hold up the usages that come in.
+//! threads and never hold up the usages that come in. A summary that turns out to read much is begun
+//! again on a thread of its own, where it holds up no other read either.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use edge::{Answer, Problem, ProblemKind, Request, Response};
-use store::{HistoryQuery, Store};
+use store::{Effort, HistoryQuery, ReadError, Store};
 use telemetry::Route;
 use usage::UsageId;
 
@@ -15,15 +16,18 @@ use crate::{answers, filters, refusals};
 
 /// Bytes of a search's body.
 const SEARCH_BYTES_MAX: usize = 16 * 1024;
+/// Rows of the index that a summary may read beside other reads, some tens of milliseconds; counts of
+/// years are fewer.
+const QUICK_ROWS_MAX: u64 = 200_000;
 
 /// `GET /api/usages/{id}`.
 pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
     let read = on_reading_thread(api, move |store| match store.receipt(&id) {
         Ok(Some(stored)) => Ok(answers::receipt(&stored)),
         Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
-        Err(error) => Err(refusals::read(error)),
+        Err(error) => Err(refusals::read(error, "")),
     });
-    finish(Route::Receipt, read.await)
+    finish(Route::Receipt, read.await.flatten())
 }
 
 /// `GET /api/usages?…`.
@@ -33,7 +37,7 @@ pub(crate) async fn history(api: &Api, request: Request) -> Answer {
         Ok(filter) => {
             let query = query.to_owned();
             let read =
-                read_history(api, filter, Some(move |cursor: &str| next_uri(&query, cursor)));
+                read_history(api, filter, "", Some(move |cursor: &str| next_uri(&query, cursor)));
             finish(Route::Usages, read.await)
         }
         Err(errors) => {
@@ -62,7 +66,7 @@ pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
         let filter = filters::history_from_body(body)
             .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
         drop(permit);
-        read_history(api, filter, None::<fn(&str) -> String>).await
+        read_history(api, filter, "/", None::<fn(&str) -> String>).await
     };
     finish(Route::Search, read.await)
 }
@@ -72,25 +76,34 @@ pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
     let read = async {
         let (query, tz) = filters::summary_from_query(request.head.uri.query().unwrap_or_default())
             .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
-        on_reading_thread(api, move |store| {
-            let rows = store.summary(&query).map_err(refusals::read)?;
+        let answer = move |store: &Store, effort: &mut Effort<'_>| {
+            let rows = store.summary_within(&query, effort)?;
             Ok(answers::summary(query.by, &tz, &rows))
-        })
-        .await
+        };
+        let quick = answer.clone();
+        let quick =
+            on_reading_thread(api, move |store| quick(store, &mut Effort::rows(QUICK_ROWS_MAX)));
+        match quick.await? {
+            Err(ReadError::TooSlow) => api.shared.counting.run(answer).await,
+            other => other.map_err(|error| refusals::read(error, "")),
+        }
     };
     finish(Route::Summary, read.await)
 }
 
+/// `prefix` stands before the name of a parameter that is wrong.
 async fn read_history(
     api: &Api,
     filter: HistoryQuery,
+    prefix: &'static str,
     next_uri: Option<impl FnOnce(&str) -> String + Send + 'static>,
 ) -> Result<Response, Problem> {
     on_reading_thread(api, move |store| {
-        let page = store.history(&filter).map_err(refusals::read)?;
+        let page = store.history(&filter).map_err(|error| refusals::read(error, prefix))?;
         Ok(answers::history(&page, next_uri))
     })
     .await
+    .flatten()
 }
 
 /// The address of the next page: the same query, with the new cursor.
@@ -111,10 +124,10 @@ fn finish(route: Route, read: Result<Response, Problem>) -> Answer {
 }
 
 /// Runs `read` on one of the core's reading threads, or refuses when too many reads wait for them.
-async fn on_reading_thread(
+async fn on_reading_thread<T: Send + 'static>(
     api: &Api,
-    read: impl FnOnce(&Store) -> Result<Response, Problem> + Send + 'static,
-) -> Result<Response, Problem> {
+    read: impl FnOnce(&Store) -> T + Send + 'static,
+) -> Result<T, Problem> {
     let Ok(permit) = Arc::clone(&api.reads).try_acquire_owned() else {
         return Err(ProblemKind::OVERLOADED.into());
     };
@@ -125,7 +138,7 @@ async fn on_reading_thread(
         read(&store)
     };
     match tokio::task::spawn_blocking(reading).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => Ok(outcome),
         // The reading thread panicked, which is logged by its place.
         Err(_) => Err(ProblemKind::INTERNAL.into()),
     }

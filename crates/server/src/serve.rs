@@ -14,6 +14,7 @@ use usage::UnknownFields;
 use crate::admin::Admin;
 use crate::admission::{Admission, Refusing};
 use crate::api::Api;
+use crate::counting::Counting;
 use crate::figures;
 use crate::shared::Shared;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Bytes of bodies in memory at once.
     pub bodies_bytes_max: usize,
+    /// How long a summary may take.
+    pub summary_patience: Duration,
     /// What happens to fields that a usage does not have.
     pub unknown_fields: UnknownFields,
     /// Which requests are logged.
@@ -65,12 +68,14 @@ pub fn start(
 ) -> io::Result<Server> {
     let cores = listeners.api.len();
     let metrics = Metrics::new(cores + 1);
+    let counting = Counting::start(store.clone(), config.summary_patience)?;
     let shared = Arc::new(Shared {
         store,
         clock,
         metrics: Arc::clone(&metrics),
         admission: Admission::new(config.bodies_bytes_max),
         refusing: Refusing::default(),
+        counting,
         unknown_fields: config.unknown_fields,
         stopping: AtomicBool::new(false),
     });

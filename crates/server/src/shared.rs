@@ -8,6 +8,7 @@ use telemetry::Metrics;
 use usage::UnknownFields;
 
 use crate::admission::{Admission, Refusing};
+use crate::counting::Counting;
 
 /// What every core sees.
 pub(crate) struct Shared {
@@ -16,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Admission,
     pub(crate) refusing: Refusing,
+    pub(crate) counting: Counting,
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) stopping: AtomicBool,
 }

@@ -25,7 +25,7 @@ impl<'a> Effort<'a> {
     }
 
     /// Counts a row; returns whether it may be read.
-    pub(crate) fn row(&mut self) -> bool {
+    pub fn row(&mut self) -> bool {
         if self.rows >= self.rows_max || self.rows.is_multiple_of(ROWS_PER_LOOK) && !(self.wanted)()
         {
             self.spent = true;

@@ -146,3 +146,31 @@ fn values_that_are_none_are_refused_by_the_name_of_their_flag() {
         }
     }
 }
+
+#[test]
+fn misspelt_variables_are_refused_and_strange_ones_told_of() {
+    for (variable, nearest) in [
+        ("INHALE_LISEN", "INHALE_LISTEN"),
+        ("INHALE_RETIAN", "INHALE_RETAIN"),
+        ("INHALE_data", "INHALE_DATA"),
+        ("INHALE_CONFG", "INHALE_CONFIG"),
+    ] {
+        for command in ["serve", "config"] {
+            let output = run(&[command], &[(variable, "hush")]);
+            expect_refused(&output, &[&format!("{variable};"), &format!("{nearest}?")]);
+            assert!(!String::from_utf8_lossy(&output.stderr).contains("hush"));
+        }
+    }
+    // Another program's, or a newer version's.
+    let host = [("INHALE_SERVICE_HOST", "10.0.0.1")];
+    let output = run(&["config"], &host);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("INHALE_SERVICE_HOST") && !said.contains("10.0.0.1"), "{said}");
+    // The server says so too, before it refuses for another reason.
+    let output = run(&["serve", "--cores", "100000"], &host);
+    expect_refused(&output, &["INHALE_SERVICE_HOST", "--cores"]);
+    // The control: without it nothing is said; and who takes no settings does not look.
+    assert!(run(&["config"], &[]).stderr.is_empty());
+    assert!(run(&["doctor", "--help"], &[("INHALE_LISEN", "x")]).status.success());
+}

@@ -14,6 +14,8 @@ mod keys;
 mod listening;
 mod mounted;
 mod needs;
+mod overload;
+mod pages;
 mod posting;
 mod privacy;
 mod process;

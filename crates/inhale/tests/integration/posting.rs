@@ -220,19 +220,6 @@ fn the_contract_and_its_pages() {
     assert!(!docs.body.contains("src=\"http"), "nothing comes from elsewhere");
     let policy = docs.header("content-security-policy").expect("it has a policy");
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
-    for slug in [
-        "not-json",
-        "invalid",
-        "key-reused",
-        "outcome-unknown",
-        "disk-failed",
-        "disk-full",
-        "overloaded",
-    ] {
-        let page = get(server.address, &format!("/problems/{slug}")).expect(200);
-        assert!(page.header("content-type").is_some_and(|media| media.starts_with("text/html")));
-    }
-    get(server.address, "/problems/none").expect(404);
     for target in ["/healthz", "/readyz", "/metrics", "/status"] {
         get(server.admin, target).expect(200);
         get(server.address, target).expect(404);

@@ -184,7 +184,19 @@ fn a_cursor_is_bound_to_its_filter() {
     let check = |query: &str, cursor: &str| {
         let target = format!("/api/usages?{query}&cursor={cursor}");
         let refused = get(address, &target).expect_problem(422, "invalid");
-        assert!(refused.body.contains("cursor"), "{target}: {refused:?}");
+        assert_eq!(refused.pointers(), ["cursor"], "{target}: {refused:?}");
+        // The same in a search, whose pointers lead into its body.
+        let mut filter: serde_json::Map<_, _> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        // What `%00` stands for.
+        filter.insert("cursor".to_owned(), json!(cursor.replace("%00", "\0")));
+        let headers = "Content-Type: application/json\r\n";
+        let body = serde_json::Value::Object(filter).to_string();
+        let refused = call(address, "POST", "/api/usages/search", headers, &body);
+        assert_eq!(refused.expect_problem(422, "invalid").pointers(), ["/cursor"], "{body}");
     };
     check("patientId=p1&limit=2", &cursor);
     check("patientId=p0&limit=2&medication=Albuterol", &cursor);
