@@ -17,7 +17,9 @@ static PATIENTS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Heard {
     /// The id and the patient of each 201.
     pub(crate) acknowledged: Vec<(String, String)>,
-    /// What ended a client: an answer that is neither 201 nor 503, or `None` for no whole answer.
+    /// Answers of 503 that said when to come back.
+    pub(crate) refused: usize,
+    /// What ended a client: an answer that is neither of these, or `None` for no whole answer.
     pub(crate) endings: Vec<Option<Answer>>,
 }
 
@@ -44,6 +46,7 @@ impl Heard {
 
     pub(crate) fn add(&mut self, more: Self) {
         self.acknowledged.extend(more.acknowledged);
+        self.refused += more.refused;
         self.endings.extend(more.endings);
     }
 }
@@ -95,7 +98,9 @@ fn post(address: SocketAddr, each: usize, bytes: usize, acknowledged: &AtomicUsi
                 heard.acknowledged.push((answer.id(), patient));
                 acknowledged.fetch_add(1, Relaxed);
             }
-            Some(answer) if answer.status == 503 => {}
+            Some(answer) if answer.status == 503 && answer.header("retry-after").is_some() => {
+                heard.refused += 1;
+            }
             ending => {
                 heard.endings.push(ending);
                 break;

@@ -24,7 +24,7 @@ const SYNCS: [usize; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 24, 40, 80];
 const CLIENTS: usize = 4;
 
 /// Runs a program with something injected into its syncs. Each thread counts its own.
-fn injecting(what: &str) -> Vec<String> {
+pub(crate) fn injecting(what: &str) -> Vec<String> {
     // As a grandchild, which leaves the server the test's own child.
     let tracer = "strace -D -f -qq -o /dev/null -e trace=fdatasync,fsync -e";
     let inject = format!("inject=fdatasync,fsync:{what}");
@@ -33,7 +33,11 @@ fn injecting(what: &str) -> Vec<String> {
     tracer.split(' ').map(str::to_owned).chain([inject]).chain(filter).collect()
 }
 
-fn start_under(prefix: &[String], data: &Path, log: &Path) -> Result<Server, ExitStatus> {
+pub(crate) fn start_under(
+    prefix: &[String],
+    data: &Path,
+    log: &Path,
+) -> Result<Server, ExitStatus> {
     let prefix: Vec<_> = prefix.iter().map(String::as_str).collect();
     Server::start_under(&prefix, data, log, &SMALL)
 }

@@ -22,4 +22,5 @@ mod process;
 mod program;
 mod proving;
 mod reading;
+mod slow_senders;
 mod upgrade;

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::http::get;
 use crate::needs::until;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_inhale");
@@ -96,6 +97,23 @@ impl Server {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A figure of its metrics that has no labels.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let metrics = get(self.admin, "/metrics").expect(200).body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = line.and_then(|value| value.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+    }
+
+    /// The most memory that it has had so far, in MiB.
+    pub(crate) fn resident_mib_max(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("the kernel counts it") / 1024
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,0 +1,185 @@
+//! Many clients that send a byte now and then (slowhttptest), in the head or in the body: they are
+//! ended at their deadlines, and ordinary traffic does not notice them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
+
+use tempfile::TempDir;
+
+use crate::client::Clients;
+use crate::needs::{lacks, until};
+use crate::process::{Folder, Server};
+
+const TOOL: &str = "slowhttptest";
+/// Connections that drip at once.
+const DRIPPING: u64 = 300;
+const RESIDENT_MIB_MAX: u64 = 256;
+
+/// Which part of a request comes slowly.
+#[derive(Clone, Copy)]
+enum Slow {
+    Head,
+    Body,
+}
+
+/// The tool at work; ended with its test.
+struct Dripping {
+    child: Child,
+    folder: TempDir,
+}
+
+/// What the tool saw at its end.
+struct Seen {
+    said: String,
+    /// Connections that still stood.
+    connected: u64,
+}
+
+impl Dripping {
+    /// Has all connections send something each second, for `seconds` at most.
+    fn start(slow: Slow, address: SocketAddr, seconds: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let said = std::fs::File::create(folder.path().join("said")).expect("a file can be made");
+        let count = DRIPPING.to_string();
+        let kind: &[&str] = match slow {
+            Slow::Head => &["-H"],
+            Slow::Body => &["-B", "-f", "application/json"],
+        };
+        let child = Command::new(TOOL)
+            .args(kind)
+            .args(["-c", &count, "-r", &count, "-i", "1", "-l", seconds])
+            // A probe of its own would not tell more than the clients beside it.
+            .args(["-p", "60", "-g", "-o", "report"])
+            .args(["-u", &format!("http://{address}/api/usages")])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(said)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        Self { child, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
+    /// Waits for its end.
+    fn finish(mut self) -> Seen {
+        until("slowhttptest ends", || self.has_ended());
+        let said = std::fs::read(self.path("said")).expect("it said something");
+        let report = std::fs::read_to_string(self.path("report.csv")).expect("it reports");
+        let last = report.lines().last().unwrap_or_default();
+        let connected = last.split(',').nth(3).and_then(|text| text.parse().ok());
+        Seen {
+            said: String::from_utf8_lossy(&said).into_owned(),
+            connected: connected.unwrap_or_else(|| panic!("no count in {report}")),
+        }
+    }
+}
+
+impl Drop for Dripping {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const SHORT: [&str; 4] = ["--header-timeout", "1s", "--body-timeout", "1s"];
+const LONG: [&str; 4] = ["--header-timeout", "1h", "--body-timeout", "1h"];
+
+/// Drips beside ordinary traffic: all of that is answered, and every drip is ended by the server.
+fn check(slow: Slow, server: &Server) {
+    let dripping = Dripping::start(slow, server.address, "60");
+    let clients = Clients::start(server.address, 4, "100");
+    let seen = dripping.finish();
+    clients.wait_for(100);
+    let counts = clients.stop();
+    assert_eq!(counts.failed.load(Relaxed), 0);
+    let acknowledged = counts.acknowledged.load(Relaxed);
+    assert_eq!(server.figure("inhale_usages_accepted_total"), acknowledged);
+    assert!(seen.said.contains("No open connections left"), "{}", seen.said);
+    assert!(server.resident_mib_max() < RESIDENT_MIB_MAX);
+    until("only the operator's connection is left", || {
+        server.figure("inhale_connections_open") <= 1
+    });
+}
+
+#[test]
+fn heads_that_drip_are_ended_and_harm_nobody() {
+    if lacks("heads_that_drip_are_ended_and_harm_nobody", &[TOOL]) {
+        return;
+    }
+    let folder = Folder::new();
+    check(Slow::Head, &folder.serve(&SHORT));
+}
+
+#[test]
+fn bodies_that_drip_are_ended_and_harm_nobody() {
+    if lacks("bodies_that_drip_are_ended_and_harm_nobody", &[TOOL]) {
+        return;
+    }
+    let folder = Folder::new();
+    let server = folder.serve(&SHORT);
+    check(Slow::Body, &server);
+    // Each was told.
+    let told = r#"http_server_requests_total{method="POST",route="/api/usages",status="408"}"#;
+    assert_eq!(server.figure(told), DRIPPING);
+}
+
+#[test]
+fn more_drips_than_connections_are_bounded_and_pass() {
+    if lacks("more_drips_than_connections_are_bounded_and_pass", &[TOOL]) {
+        return;
+    }
+    let folder = Folder::new();
+    let server =
+        folder.serve(&[&SHORT[..], &["--cores", "1", "--connections-max", "100"]].concat());
+    let mut dripping = Dripping::start(Slow::Head, server.address, "60");
+    let clients = Clients::start(server.address, 4, "100");
+    let mut most = 0;
+    until("slowhttptest ends", || {
+        most = most.max(server.figure("inhale_connections_open"));
+        dripping.has_ended()
+    });
+    clients.wait_for(100);
+    // Who waited for a place was answered all the same.
+    assert_eq!(clients.stop().failed.load(Relaxed), 0);
+    assert!((2..=101).contains(&most), "{most} with the operator's");
+    assert!(server.figure("inhale_accept_pauses_total") > 0, "the limit was met");
+}
+
+/// The control: without deadlines the drips stay, and where they take all places nobody is served.
+#[test]
+fn without_deadlines_drips_stay_and_harm() {
+    if lacks("without_deadlines_drips_stay_and_harm", &[TOOL]) {
+        return;
+    }
+    for slow in [Slow::Head, Slow::Body] {
+        let folder = Folder::new();
+        let server = folder.serve(&LONG);
+        let seen = Dripping::start(slow, server.address, "3").finish();
+        assert!(seen.said.contains("Hit test time limit"), "{}", seen.said);
+        assert_eq!(seen.connected, DRIPPING);
+    }
+    let folder = Folder::new();
+    let server = folder.serve(&[&LONG[..], &["--cores", "1", "--connections-max", "100"]].concat());
+    let mut dripping = Dripping::start(Slow::Head, server.address, "60");
+    until("all places are taken", || server.figure("inhale_accept_pauses_total") > 0);
+    let clients = Clients::start(server.address, 1, "100");
+    // The operators' listener has places of its own, so time passes by its answers.
+    for _ in 0..200 {
+        assert_eq!(server.figure("inhale_connections_open"), 101);
+    }
+    assert!(!dripping.has_ended());
+    assert_eq!(clients.counts.acknowledged.load(Relaxed), 0);
+    drop(dripping);
+    clients.wait_for(1);
+    assert_eq!(clients.stop().failed.load(Relaxed), 0);
+}
