@@ -103,8 +103,7 @@ impl<'a> Salvage<'a> {
                 }
                 Err(why) => why.to_owned(),
             };
-            let from = at.offset + u64::from(crate::format::BATCH_ALIGN_BYTES == 8);
-            let later = self.later_batch(&segment, from, at.seq, limit);
+            let later = self.later_batch(&segment, at.offset + 1, at.seq, limit);
             let Some((offset, header)) = later else {
                 if let Some(end) = segment.last_written(at.offset) {
                     pieces.push(Piece::Torn { offset: at.offset, bytes: end - at.offset });

@@ -123,4 +123,30 @@ mod tests {
             assert!(post.get(status).is_some(), "{status}");
         }
     }
+
+    #[test]
+    fn the_contracts_bounds_are_those_of_the_code() {
+        use usage::limits;
+        let contract: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let check = |place: &str, bound: usize| {
+            assert_eq!(contract.pointer(place), Some(&serde_json::json!(bound)), "{place}");
+        };
+        // Quoted, and each character escaped.
+        let key_bytes_max = 2 + 2 * limits::KEY_CHARS_MAX;
+        check("/components/parameters/IdempotencyKey/schema/maxLength", key_bytes_max);
+        check("/components/parameters/PatientId/schema/maxLength", limits::PATIENT_ID_CHARS_MAX);
+        check("/components/parameters/Medication/schema/maxLength", limits::MEDICATION_CHARS_MAX);
+        for (field, chars_max) in [
+            ("patientId", limits::PATIENT_ID_CHARS_MAX),
+            ("medication", limits::MEDICATION_CHARS_MAX),
+            ("eventId", limits::EVENT_ID_CHARS_MAX),
+        ] {
+            check(&format!("/components/schemas/Usage/properties/{field}/maxLength"), chars_max);
+        }
+        let body = "/paths/~1api~1usages/post/requestBody/content/application~1json/schema/oneOf";
+        check(&format!("{body}/1/maxItems"), limits::BATCH_ITEMS_MAX);
+        let key = &contract["components"]["parameters"]["IdempotencyKey"]["description"];
+        let said = format!("1 to {} characters", limits::KEY_CHARS_MAX);
+        assert!(key.as_str().is_some_and(|text| text.contains(&said)), "{key}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::ledger::Place;
 use crate::limits::READ_WINDOW_BYTES;
 use crate::prepare::remove_if_there;
 use crate::reader::RawReader;
+use crate::scan::read_header;
 
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader};
 pub use packed::Packed;
@@ -58,7 +59,8 @@ pub struct Compressed {
 }
 
 /// Replaces a sealed raw segment by a compressed one that holds its frames below `end_seq`, the
-/// first sequence of the segment after it. A crash at any point leaves one of the two.
+/// first sequence of the segment after it. A crash at any point leaves one of the two. One that took
+/// the raw one's place before, and of which only the directory's sync failed, is taken as it is.
 pub fn compress_segment(
     disk: &dyn Disk,
     header: &SegmentHeader,
@@ -68,8 +70,12 @@ pub fn compress_segment(
     let segment = header.number;
     let file =
         disk.open(&header.file_name()).map_err(|source| ReadError::Io { segment, source })?;
+    let file: Arc<dyn File> = Arc::from(file);
+    if let Some(compressed) = compressed_before(disk, header, &file)? {
+        return Ok(compressed);
+    }
     let source = Arc::new(header.clone());
-    let mut reader = RawReader::new(source.clone(), Arc::from(file), READ_WINDOW_BYTES);
+    let mut reader = RawReader::new(source.clone(), file, READ_WINDOW_BYTES);
     let place = Place { header: source, end_seq: Some(end_seq), active: None };
     replace_segment(disk, header, level, |writer| {
         while reader.at.seq < end_seq {
@@ -82,6 +88,28 @@ pub fn compress_segment(
         }
         Ok(())
     })
+}
+
+/// What an earlier compression has put in the place of the segment with this raw header, if one has.
+fn compressed_before(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    file: &Arc<dyn File>,
+) -> Result<Option<Compressed>, CompressError> {
+    let expected = SegmentHeader { kind: SegmentKind::Compressed, ..header.clone() };
+    // A header that cannot be read is found by whoever reads the segment.
+    if !read_header(&**file)?.is_ok_and(|found| found == expected) {
+        return Ok(None);
+    }
+    let packed = Packed::open(file.clone(), &expected)?;
+    // Whether or not this makes the rename durable: the old file and the new one hold the same.
+    disk.sync_dir()?;
+    Ok(Some(Compressed {
+        file_bytes: file.len()?,
+        frames: packed.end_seq() - expected.first_seq,
+        raw_bytes: packed.raw_bytes(),
+        header: expected,
+    }))
 }
 
 /// Writes a compressed segment under the number of `header` and puts it in the place of what has

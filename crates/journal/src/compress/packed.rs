@@ -21,6 +21,7 @@ pub struct Packed {
     table: Vec<TableEntry>,
     table_offset: u64,
     end_seq: u64,
+    raw_bytes: u64,
     cache: Mutex<VecDeque<Batch>>,
 }
 
@@ -34,6 +35,7 @@ impl Packed {
             table: Vec::new(),
             table_offset: 0,
             end_seq: header.first_seq,
+            raw_bytes: 0,
             cache: Mutex::new(VecDeque::new()),
         };
         let at = HEADER_PAGE_BYTES as u64;
@@ -59,6 +61,7 @@ impl Packed {
         packed.table = bytes.as_chunks().0.iter().map(TableEntry::parse).collect();
         packed.table_offset = footer.table_offset;
         packed.end_seq = footer.end_seq;
+        packed.raw_bytes = footer.raw_bytes;
         packed.check_table(header.first_seq)?;
         Ok(packed)
     }
@@ -80,6 +83,12 @@ impl Packed {
     #[must_use]
     pub fn end_seq(&self) -> u64 {
         self.end_seq
+    }
+
+    /// Bytes of packed frames before compression, of all blocks.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.raw_bytes
     }
 
     /// Where each block is, in order.

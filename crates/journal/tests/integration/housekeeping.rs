@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use journal::disk::SimDisk;
 use journal::{Journal, Options, ReadError};
 
 use crate::helpers::{ManualClock, commit, options, usages};
@@ -133,4 +134,41 @@ fn damage_in_an_old_segment_is_reported_and_the_segment_is_left_alone() {
     assert!(disk.bytes(&name) == before && before[12] == 1, "still raw, still damaged");
     assert!(journal.status().housekeeping_failure.expect("said").contains("segment 1"));
     assert_eq!(usages(&journal, 3), all[2..]);
+}
+
+/// Whichever sync of a compression fails, also the directory's after the new file has taken the old
+/// one's place: every frame is read as before, at once and after a restart.
+#[test]
+fn a_failed_sync_of_a_compression_hides_nothing() {
+    let mut failed = 0;
+    for sync in 0..=4 {
+        let disk = Arc::new(SimDisk::new(7));
+        let clock = ManualClock::new();
+        let open = || Journal::open(disk.clone(), clock.clone(), retaining()).expect("opens").0;
+        let journal = open();
+        for n in 0..21u8 {
+            commit(&journal, &[&[n; 1500], &[n; 1000]]);
+        }
+        let before = usages(&journal, 1);
+        // The next segment is there afterwards, so that the next round only compresses.
+        assert!(journal.housekeep_once().compressed.is_some());
+        disk.fail_sync_in(sync);
+        journal.housekeep_once();
+        disk.forget_faults();
+        failed += usize::from(journal.status().housekeeping_failure.is_some());
+        assert!(journal.status().poisoned.is_none());
+        assert_eq!(usages(&journal, 1), before, "sync {sync}");
+        // What failed is tried again after a while, and found done where it was.
+        for _ in 0..100 {
+            journal.housekeep_once();
+        }
+        let status = journal.status();
+        assert!(status.segments_compressed + 2 >= status.segments, "sync {sync}: {status:?}");
+        let damaged = status.housekeeping_failure.is_some_and(|why| !why.contains("os error 5"));
+        assert!(!damaged, "sync {sync}: {:?}", journal.status().housekeeping_failure);
+        assert_eq!(usages(&journal, 1), before, "sync {sync}");
+        drop(journal);
+        assert_eq!(usages(&open(), 1), before, "sync {sync}");
+    }
+    assert!(failed >= 2, "the file's and the directory's");
 }
