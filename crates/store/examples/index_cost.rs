@@ -151,13 +151,13 @@ fn drained() {
     }
 }
 
-/// How long it takes to count a whole period but for a second at each end, which cuts through
-/// quarters of an hour, and how long without the cut.
+/// CPU that it takes to count a whole period but for a second at each end, which cuts through
+/// quarters of an hour, and without the cut.
 fn counting(index: &Index, seq: u64) -> String {
     let last = START_MS + seq * 60 / 1000;
     let timed = |from_ms: u64, to_ms: u64| {
         let instant = |ms: u64| usage::Instant::from_millis(ms.cast_signed()).expect("in range");
-        let start = now();
+        let before = thread_cpu();
         let mut sum = 0;
         index
             .snapshot()
@@ -172,12 +172,12 @@ fn counting(index: &Index, seq: u64) -> String {
             )
             .expect("counted");
         std::hint::black_box(sum);
-        now() - start
+        thread_cpu() - before
     };
     let quarter = 900_000;
     let whole = timed(START_MS / quarter * quarter, last / quarter * quarter);
     let cut = timed(START_MS / quarter * quarter + 1000, last - 1000);
-    format!("counts {whole:.0?} by quarters, {cut:.0?} with cut ones")
+    format!("counts {whole:.0?} of CPU by quarters, {cut:.0?} with cut ones")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]

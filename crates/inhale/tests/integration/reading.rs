@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, call, get, post, text};
+use crate::needs::until;
 use crate::process::Folder;
 
 const MEDICATIONS: [&str; 3] = ["Albuterol", "Budesonide", "Salbutamol & more"];
@@ -300,5 +301,39 @@ fn every_problem_is_explained_and_no_page_needs_another_host() {
         for outside in ["src=", "href=\"http", "@import", "url("] {
             assert!(!line.contains(outside), "{line}");
         }
+    }
+}
+
+/// More usages than a summary may read beside other reads, all in one quarter of an hour.
+#[test]
+fn a_summary_that_reads_much_has_a_time_of_its_own() {
+    let folder = Folder::new();
+    let server = folder.serve(&["--summary-timeout", "0s"]);
+    let line = r#"{"patientId":"p","timestamp":1000,"medication":"m"}"#;
+    let batch = [line; 1000].join("\n");
+    for _ in 0..201 {
+        let headers = "Content-Type: application/x-ndjson\r\n";
+        call(server.address, "POST", "/api/usages", headers, &batch).expect(201);
+    }
+    until("the index has them", || server.figure("inhale_index_lag_usages") == 0);
+    let rows = |count: u64| json!([{ "medication": "m", "count": count }]);
+    // Counted already.
+    let target = "/api/usages/summary?by=medication&from=0";
+    assert_eq!(get(server.address, target).expect(200).json()["rows"], rows(201_000));
+    // Read one by one.
+    let target = "/api/usages/summary?by=medication&from=1";
+    let answer = get(server.address, target).expect_problem(503, "too-slow");
+    assert_eq!(answer.header("retry-after"), Some("10"));
+    // The control: where no usage lies in the quarter that is cut, there is nothing to read.
+    let target = "/api/usages/summary?by=medication&from=-1";
+    assert_eq!(get(server.address, target).expect(200).json()["rows"], rows(201_000));
+    server.stop();
+    // With time for it, it is answered.
+    let server = folder.serve(&[]);
+    for (from, count) in [(1, 201_000), (1000, 201_000), (1001, 0)] {
+        let target = format!("/api/usages/summary?by=medication&from={from}");
+        let found = get(server.address, &target).expect(200).json();
+        let expected = if count == 0 { json!([]) } else { rows(count) };
+        assert_eq!(found["rows"], expected, "{target}");
     }
 }
