@@ -34,6 +34,7 @@ fn main() {
             header: Duration::from_secs(10),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            taken_bytes_per_second_min: 1,
             linger: Duration::from_secs(2),
         },
         connections_max: 100_000,

@@ -3,6 +3,7 @@
 //! Deadlines cost a request nothing but two stores: a connection notes its phase and the core's
 //! coarse time, and the core's sweeper compares them some times a second.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -32,6 +33,11 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
 /// keep them on the heap.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that are read at once. hyper keeps room for as many for a connection's next request.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an answer that leave its connection open: hyper copies an answer whole, and keeps the room
+/// for it as long as the connection lasts.
+const KEPT_ANSWER_BYTES_MAX: u64 = 32 * 1024;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,10 @@ pub(crate) struct ConnectionState {
     /// The phase that lasted too long, until the task has seen to it.
     overdue: Cell<Option<Phase>>,
     task: RefCell<Option<Arc<Hush>>>,
+    /// When the answer began to be sent, and its bytes.
+    answer: Cell<(Duration, u64)>,
+    /// Let go when the answer is sent.
+    held: RefCell<Option<Box<dyn Any>>>,
 }
 
 impl ConnectionState {
@@ -78,6 +88,8 @@ impl ConnectionState {
             linger: Cell::new(false),
             overdue: Cell::new(None),
             task: RefCell::new(None),
+            answer: Cell::new((Duration::ZERO, 0)),
+            held: RefCell::new(None),
         })
     }
 
@@ -101,8 +113,23 @@ impl ConnectionState {
     /// Notes that all that was to be written is written.
     pub(crate) fn flushed(&self) {
         if self.phase.get() == Phase::Answer {
+            self.held.borrow_mut().take();
             self.enter(Phase::Idle);
         }
+    }
+
+    fn begin_answer(&self, bytes: u64, held: Option<Box<dyn Any>>) {
+        *self.held.borrow_mut() = held;
+        self.answer.set((self.now.get(), bytes));
+        self.enter(Phase::Answer);
+    }
+
+    /// Whether an answer is taken so slowly that no progress helps any more.
+    fn is_taken_too_slowly(&self, deadlines: &Deadlines) -> bool {
+        let (begun, bytes) = self.answer.get();
+        let seconds = bytes / deadlines.taken_bytes_per_second_min.max(1);
+        let due = deadlines.idle.saturating_add(Duration::from_secs(seconds));
+        self.phase.get() == Phase::Answer && self.now.get().saturating_sub(begun) >= due
     }
 
     pub(crate) fn body_expired(&self) -> bool {
@@ -174,7 +201,8 @@ impl ConnectionState {
             Phase::Answer => deadlines.idle,
             Phase::Lingering => deadlines.linger,
         };
-        if self.now.get().saturating_sub(self.since.get()) < max {
+        let waited = self.now.get().saturating_sub(self.since.get()) >= max;
+        if !waited && !self.is_taken_too_slowly(deadlines) {
             return;
         }
         if phase == Phase::Body {
@@ -203,7 +231,11 @@ pub(crate) async fn serve<S: Service>(
         service_fn(move |request| handle(Rc::clone(&core), Rc::clone(&state), request))
     };
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).half_close(true).writev(false);
+    http.header_read_timeout(None)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(READ_BYTES_MAX)
+        .half_close(true)
+        .writev(false);
     let mut connection = pin!(http.serve_connection(io, service));
     // A spawned task has one waker for as long as it lives.
     let hush = Hush::new(poll_fn(|context| Poll::Ready(context.waker().clone())).await);
@@ -243,15 +275,16 @@ async fn handle<S: Service>(
     let request = Request { head, body, connection: Rc::clone(&state) };
     let mut answer = call(&core.service, request).await;
     let cut_short = answer.close || chunked || unread && state.received.get() == 0;
+    let sent = answer.response.body().size_hint().exact().unwrap_or(0);
+    let last = cut_short || sent > KEPT_ANSWER_BYTES_MAX;
     let headers = answer.response.headers_mut();
-    if cut_short || core.draining() {
+    if last || core.draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    state.linger.set(cut_short);
+    state.linger.set(last);
     headers.insert(X_REQUEST_ID, id);
     let took = clock::now().saturating_sub(start);
     let status = answer.response.status().as_u16();
-    let sent = answer.response.body().size_hint().exact().unwrap_or(0);
     core.context.metrics.request(answer.route, method, status, took);
     core.context.metrics.bytes(state.received.get(), sent);
     if core.log.wants(status, took, core.count_request()) {
@@ -259,7 +292,7 @@ async fn handle<S: Service>(
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);
-    state.enter(Phase::Answer);
+    state.begin_answer(sent, answer.held.take());
     Ok(answer.response)
 }
 

@@ -61,6 +61,9 @@ pub struct Deadlines {
     pub body: Duration,
     /// Time that a connection may stay without a request, or without taking its answer.
     pub idle: Duration,
+    /// Bytes of an answer that have to be taken in each second, from its beginning on and beside
+    /// `idle`: a receiver that takes a little now and then would hold its memory for ever.
+    pub taken_bytes_per_second_min: u64,
     /// Time for the sender to end after an answer that did not wait for the whole request.
     pub linger: Duration,
 }

@@ -1,5 +1,6 @@
 //! A request as a service sees it, and its answer.
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,12 +77,14 @@ pub struct Answer {
     pub problem: Option<&'static str>,
     /// Whether the connection ends with it.
     pub close: bool,
+    /// What is to be let go once the client has taken all of it, such as a share of a budget.
+    pub held: Option<Box<dyn Any>>,
 }
 
 impl Answer {
     /// A fulfilled request.
     pub fn new(route: Route, response: Response) -> Self {
-        Self { response, route, problem: None, close: false }
+        Self { response, route, problem: None, close: false, held: None }
     }
 
     /// A problem.
@@ -91,6 +94,7 @@ impl Answer {
             route,
             problem: Some(problem.kind.slug),
             close: problem.close,
+            held: None,
         }
     }
 }

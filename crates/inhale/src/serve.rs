@@ -25,6 +25,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Threads that serve requests at most; more than any machine this was made for has cores.
 const CORES_MAX: usize = 1024;
 
+/// Slower than any connection over which somebody reads a page of a thousand usages.
+const TAKEN_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
+
 /// How often it is looked whether the disk has failed.
 const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 
@@ -180,6 +183,7 @@ fn server_config(flags: &ServeFlags) -> server::Config {
             header: flags.header_timeout,
             body: flags.body_timeout,
             idle: flags.idle_timeout,
+            taken_bytes_per_second_min: TAKEN_BYTES_PER_SECOND_MIN,
             linger: Duration::from_secs(2),
         },
         connections_max: flags.connections_max,

@@ -1,6 +1,7 @@
-//! A budget of bytes for request bodies in memory: who does not fit is refused before the body is
-//! read, so that overload costs little and never memory.
+//! Budgets of bytes for bodies in memory. Who sends one that does not fit is refused before it is
+//! read, so that overload costs little and never memory; who asks for one that does not is refused it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use store::{AppendRefused, Store};
@@ -10,6 +11,21 @@ use telemetry::Refusal;
 pub(crate) struct Admission {
     bytes_max: usize,
     bytes: AtomicUsize,
+}
+
+/// Bytes of histories and summaries that may wait for their receivers, over all cores.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
+
+/// A share of the budget for as long as an answer needs it, given back when dropped.
+pub(crate) struct Held {
+    admission: Arc<Admission>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A share of the budget, given back when dropped.
@@ -29,6 +45,13 @@ impl Admission {
         let fits = self.take(bytes);
         let permit = Permit { admission: self, bytes };
         fits.then_some(permit)
+    }
+
+    /// The same for an answer, which outlives the call that it is for.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let fits = self.take(bytes);
+        let held = Held { admission: Arc::clone(self), bytes };
+        fits.then_some(held)
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -134,6 +157,11 @@ mod tests {
         assert_eq!(admission.bytes(), 100);
         assert!(!growing.grow_to(101));
         drop(growing);
+        assert_eq!(admission.bytes(), 0);
+        let admission = Arc::new(admission);
+        let held = admission.hold(100).expect("there is room");
+        assert!(admission.hold(1).is_none());
+        drop(held);
         assert_eq!(admission.bytes(), 0);
     }
 }

@@ -23,6 +23,9 @@ pub(crate) fn register(
             figures
                 .gauge("inhale_body_bytes", "Bytes of request bodies in memory.")
                 .plain(shared.admission.bytes() as u64);
+            figures
+                .gauge("inhale_answer_bytes", "Bytes of reads' answers on their way.")
+                .plain(shared.answers.bytes() as u64);
             store_figures(figures, &shared.store.status());
             figures
                 .histogram(

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use edge::{Answer, Problem, ProblemKind, Request, Response};
+use http_body::Body as _;
 use store::{Effort, HistoryQuery, ReadError, Store};
 use telemetry::Route;
 use usage::UsageId;
@@ -27,7 +28,7 @@ pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
         Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
         Err(error) => Err(refusals::read(error, "")),
     });
-    finish(Route::Receipt, read.await.flatten())
+    finish(api, Route::Receipt, read.await.flatten())
 }
 
 /// `GET /api/usages?…`.
@@ -38,10 +39,10 @@ pub(crate) async fn history(api: &Api, request: Request) -> Answer {
             let query = query.to_owned();
             let read =
                 read_history(api, filter, "", Some(move |cursor: &str| next_uri(&query, cursor)));
-            finish(Route::Usages, read.await)
+            finish(api, Route::Usages, read.await)
         }
         Err(errors) => {
-            finish(Route::Usages, Err(Problem::from(ProblemKind::INVALID).errors(errors)))
+            finish(api, Route::Usages, Err(Problem::from(ProblemKind::INVALID).errors(errors)))
         }
     }
 }
@@ -68,7 +69,7 @@ pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
         drop(permit);
         read_history(api, filter, "/", None::<fn(&str) -> String>).await
     };
-    finish(Route::Search, read.await)
+    finish(api, Route::Search, read.await)
 }
 
 /// `GET /api/usages/summary?…`.
@@ -88,7 +89,7 @@ pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
             other => other.map_err(|error| refusals::read(error, "")),
         }
     };
-    finish(Route::Summary, read.await)
+    finish(api, Route::Summary, read.await)
 }
 
 /// `prefix` stands before the name of a parameter that is wrong.
@@ -116,9 +117,18 @@ fn next_uri(query: &str, cursor: &str) -> String {
     uri
 }
 
-fn finish(route: Route, read: Result<Response, Problem>) -> Answer {
-    match read {
-        Ok(response) => Answer::new(route, response),
+/// The answer to a read, with the room that it takes in memory until its receiver has it.
+fn finish(api: &Api, route: Route, read: Result<Response, Problem>) -> Answer {
+    let held = read.and_then(|response| {
+        let bytes = response.body().size_hint().exact().unwrap_or(0);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let held = api.shared.answers.hold(bytes).ok_or(ProblemKind::OVERLOADED)?;
+        Ok((response, held))
+    });
+    match held {
+        Ok((response, held)) => {
+            Answer { held: Some(Box::new(held)), ..Answer::new(route, response) }
+        }
         Err(problem) => Answer::problem(route, &problem),
     }
 }

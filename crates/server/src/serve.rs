@@ -12,7 +12,7 @@ use telemetry::{Histogram, Metrics};
 use usage::UnknownFields;
 
 use crate::admin::Admin;
-use crate::admission::{Admission, Refusing};
+use crate::admission::{ANSWERS_BYTES_MAX, Admission, Refusing};
 use crate::api::Api;
 use crate::counting::Counting;
 use crate::figures;
@@ -74,6 +74,7 @@ pub fn start(
         clock,
         metrics: Arc::clone(&metrics),
         admission: Admission::new(config.bodies_bytes_max),
+        answers: Arc::new(Admission::new(ANSWERS_BYTES_MAX)),
         refusing: Refusing::default(),
         counting,
         unknown_fields: config.unknown_fields,

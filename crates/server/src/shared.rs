@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Admission,
+    /// For answers that are large.
+    pub(crate) answers: Arc<Admission>,
     pub(crate) refusing: Refusing,
     pub(crate) counting: Counting,
     pub(crate) unknown_fields: UnknownFields,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use edge::{Config, Deadlines};
 
-use crate::harness::Site;
-use crate::raw::{Answer, End, Raw};
+use crate::harness::{LARGE_BYTES, Site};
+use crate::raw::{Answer, End, PATIENCE, Raw};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(600);
@@ -37,8 +37,13 @@ fn ended_by(shorten: impl Fn(&mut Config), bytes: &[u8]) -> Vec<Answer> {
 }
 
 fn all(config: &mut Config, duration: Duration) {
-    config.deadlines =
-        Deadlines { header: duration, body: duration, idle: duration, linger: duration };
+    config.deadlines = Deadlines {
+        header: duration,
+        body: duration,
+        idle: duration,
+        taken_bytes_per_second_min: 1,
+        linger: duration,
+    };
 }
 
 fn statuses(answers: &[Answer]) -> Vec<u16> {
@@ -114,6 +119,36 @@ fn who_takes_no_answers_is_let_go() {
     // Sending stalls once both sides' buffers are full, and ends when the server lets go.
     while client.try_send(&request).is_ok() {}
     site.assert_unharmed();
+}
+
+#[test]
+fn sipping_does_not_buy_time() {
+    let taken = |pace: u64| {
+        let site = Site::with(|config| {
+            all(config, LONG);
+            config.deadlines.idle = PATIENCE / 20;
+            config.deadlines.taken_bytes_per_second_min = pace;
+        });
+        let mut client = Raw::connect(site.address);
+        client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.sip_until_end()
+    };
+    assert!(taken(u64::MAX) < LARGE_BYTES, "it was let go in the middle");
+    // The control: who is allowed to be slow gets all of it.
+    assert!(taken(1) > LARGE_BYTES);
+}
+
+#[test]
+fn a_large_answer_ends_its_connection() {
+    let site = Site::start();
+    let mut client = Raw::connect(site.address);
+    client.send("GET /ok HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(!client.answer().closes());
+    client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /ok HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = client.answer();
+    assert!(answer.closes() && answer.body.len() == LARGE_BYTES);
+    // What was sent after it is not answered, and costs nobody the answer before it.
+    assert_eq!(client.answers_to_the_end(), (Vec::new(), End::Closed));
 }
 
 #[test]

@@ -90,9 +90,9 @@ fn what_is_busy_at_the_deadline_is_cut_off_and_counted() {
 fn a_long_answer_is_not_cut_by_the_grace() {
     let site = Site::start();
     let mut slow = Raw::connect(site.address);
-    slow.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8));
-    // The first answer is here, the others wait for this client to read them.
-    assert_eq!(slow.answer().body.len(), LARGE_BYTES);
+    slow.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    // The answer is on its way, and waits for this client to read it.
+    slow.wait_for_some();
     let mut idle = Raw::connect(site.address);
     idle.send(POST);
     idle.answer();
@@ -100,7 +100,7 @@ fn a_long_answer_is_not_cut_by_the_grace() {
     // When the idle one has been closed, the grace is over.
     assert_eq!(idle.answers_to_the_end(), (Vec::new(), End::Closed));
     let (answers, end) = slow.answers_to_the_end();
-    assert!(!answers.is_empty());
+    assert_eq!(answers.len(), 1);
     assert!(answers.iter().all(|answer| answer.body.len() == LARGE_BYTES), "each came whole");
     assert_eq!(end, End::Closed);
     assert_eq!(site.join().cut_off, 0);

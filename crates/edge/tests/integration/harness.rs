@@ -17,8 +17,8 @@ use crate::raw::{PATIENCE, Raw};
 
 /// Bytes that `/read` takes.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Bytes that `/large` answers.
-pub(crate) const LARGE_BYTES: usize = 1 << 20;
+/// Bytes that `/large` answers, more than the buffers between server and client take.
+pub(crate) const LARGE_BYTES: usize = 16 << 20;
 
 /// A running server.
 pub(crate) struct Site {
@@ -55,6 +55,7 @@ impl Site {
                 header: PATIENCE * 10,
                 body: PATIENCE * 10,
                 idle: PATIENCE * 10,
+                taken_bytes_per_second_min: 1,
                 linger: PATIENCE / 2,
             },
             connections_max: 10_000,

@@ -127,6 +127,25 @@ impl Raw {
         panic!("dripped for {PATIENCE:?} without an end");
     }
 
+    /// Waits until there is something to read, and leaves it there.
+    pub(crate) fn wait_for_some(&self) {
+        self.stream.peek(&mut [0]).expect("something comes");
+    }
+
+    /// Takes a little a hundred times a second until the connection ends, and says how much came.
+    ///
+    /// # Panics
+    /// When it goes on for too long.
+    pub(crate) fn sip_until_end(&mut self) -> usize {
+        let (mut sips, mut bytes, mut mouthful) = (PATIENCE.as_millis() / 10, 0, [0; 64 << 10]);
+        while let Ok(taken @ 1..) = self.stream.read(&mut mouthful) {
+            bytes += taken;
+            sips = sips.checked_sub(1).expect("the server lets go");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bytes
+    }
+
     /// Whether the connection is open and has nothing to read now.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a mode can be set");

@@ -1,14 +1,18 @@
 //! Many clients that send a byte now and then (slowhttptest), in the head or in the body: they are
-//! ended at their deadlines, and ordinary traffic does not notice them.
+//! ended at their deadlines, and ordinary traffic does not notice them. And many that take no answers.
 
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, socket};
 use tempfile::TempDir;
 
 use crate::client::Clients;
+use crate::http::{call, get, post};
 use crate::needs::{lacks, until};
 use crate::process::{Folder, Server};
 
@@ -182,4 +186,54 @@ fn without_deadlines_drips_stay_and_harm() {
     drop(dripping);
     clients.wait_for(1);
     assert_eq!(clients.stop().failed.load(Relaxed), 0);
+}
+
+/// Answers that nobody takes have a bounded room: who asks for more is refused, usages are taken in
+/// as before, and the room is free again once the others are gone.
+#[test]
+fn answers_that_nobody_takes_are_bounded() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let text = "x".repeat(2000);
+    let line = format!(
+        r#"{{"patientId":"p","timestamp":1000,"medication":"m","attributes":{{"a":"{text}"}}}}"#
+    );
+    let (headers, batch) =
+        ("Content-Type: application/x-ndjson\r\n", [line.as_str(); 250].join("\n"));
+    for _ in 0..4 {
+        call(server.address, "POST", "/api/usages", headers, &batch).expect(201);
+    }
+    let target = "/api/usages?patientId=p&limit=1000";
+    let page_bytes = get(server.address, target).expect(200).body.len() as u64;
+    assert!(page_bytes > 2_000_000);
+    // The kernel's buffers take a part, and the server has room for some thirty.
+    let lazy = || {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        // Before it is connected, else the kernel takes the whole answer in the client's place.
+        set_socket_recv_buffer_size(&socket, 4096).expect("it can be set");
+        rustix::net::connect(&socket, &server.address).expect("it listens");
+        let mut stream = TcpStream::from(socket);
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        stream
+    };
+    let mut lazies: Vec<_> = (0..20).map(|_| lazy()).collect();
+    let mut refused = None;
+    for _ in 0..200 {
+        lazies.push(lazy());
+        let answer = call(server.address, "GET", target, "", "");
+        if answer.status != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("there is no room for all").expect_problem(503, "overloaded");
+    assert!(refused.header("retry-after").is_some());
+    assert!(server.figure("inhale_answer_bytes") <= 64 << 20);
+    assert!(server.resident_mib_max() < 2 * RESIDENT_MIB_MAX);
+    // What is small finds room, and usages do not need it.
+    post(server.address, &line).expect(201);
+    drop(lazies);
+    until("the room is free", || server.figure("inhale_answer_bytes") == 0);
+    get(server.address, target).expect(200);
 }
