@@ -37,7 +37,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an answer that leave its connection open: hyper copies an answer whole, and keeps the room
 /// for it as long as the connection lasts.
-const KEPT_ANSWER_BYTES_MAX: u64 = 32 * 1024;
+const KEPT_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,10 +126,13 @@ impl ConnectionState {
 
     /// Whether an answer is taken so slowly that no progress helps any more.
     fn is_taken_too_slowly(&self, deadlines: &Deadlines) -> bool {
+        if self.phase.get() != Phase::Answer {
+            return false;
+        }
         let (begun, bytes) = self.answer.get();
         let seconds = bytes / deadlines.taken_bytes_per_second_min.max(1);
         let due = deadlines.idle.saturating_add(Duration::from_secs(seconds));
-        self.phase.get() == Phase::Answer && self.now.get().saturating_sub(begun) >= due
+        self.now.get().saturating_sub(begun) >= due
     }
 
     pub(crate) fn body_expired(&self) -> bool {

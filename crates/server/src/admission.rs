@@ -13,7 +13,7 @@ pub(crate) struct Admission {
     bytes: AtomicUsize,
 }
 
-/// Bytes of histories and summaries that may wait for their receivers, over all cores.
+/// Bytes of large answers that may wait for their receivers, over all cores.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
 /// A share of the budget for as long as an answer needs it, given back when dropped.

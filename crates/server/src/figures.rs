@@ -24,7 +24,10 @@ pub(crate) fn register(
                 .gauge("inhale_body_bytes", "Bytes of request bodies in memory.")
                 .plain(shared.admission.bytes() as u64);
             figures
-                .gauge("inhale_answer_bytes", "Bytes of reads' answers on their way.")
+                .gauge(
+                    "inhale_answer_bytes",
+                    "Bytes of large answers that wait for their receivers.",
+                )
                 .plain(shared.answers.bytes() as u64);
             store_figures(figures, &shared.store.status());
             figures

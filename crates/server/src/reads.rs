@@ -11,6 +11,7 @@ use store::{Effort, HistoryQuery, ReadError, Store};
 use telemetry::Route;
 use usage::UsageId;
 
+use crate::admission::Held;
 use crate::api::Api;
 use crate::intake::{self, MediaType};
 use crate::{answers, filters, refusals};
@@ -20,6 +21,8 @@ const SEARCH_BYTES_MAX: usize = 16 * 1024;
 /// Rows of the index that a summary may read beside other reads, some tens of milliseconds; counts of
 /// years are fewer.
 const QUICK_ROWS_MAX: u64 = 200_000;
+/// Bytes of an answer that need no room of ours: the kernel takes them at once.
+const SMALL_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// `GET /api/usages/{id}`.
 pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
@@ -117,20 +120,26 @@ fn next_uri(query: &str, cursor: &str) -> String {
     uri
 }
 
-/// The answer to a read, with the room that it takes in memory until its receiver has it.
+/// The answer to a read. A large one has its share of the room for answers until its receiver has
+/// taken it.
 fn finish(api: &Api, route: Route, read: Result<Response, Problem>) -> Answer {
-    let held = read.and_then(|response| {
-        let bytes = response.body().size_hint().exact().unwrap_or(0);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let held = api.shared.answers.hold(bytes).ok_or(ProblemKind::OVERLOADED)?;
-        Ok((response, held))
-    });
-    match held {
-        Ok((response, held)) => {
+    match read.and_then(|response| Ok((room_for(api, &response)?, response))) {
+        Ok((None, response)) => Answer::new(route, response),
+        Ok((Some(held), response)) => {
             Answer { held: Some(Box::new(held)), ..Answer::new(route, response) }
         }
         Err(problem) => Answer::problem(route, &problem),
     }
+}
+
+/// A share of the room for large answers, if this is one.
+fn room_for(api: &Api, response: &Response) -> Result<Option<Held>, Problem> {
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    if bytes <= SMALL_ANSWER_BYTES_MAX {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    api.shared.answers.hold(bytes).map(Some).ok_or(ProblemKind::OVERLOADED.into())
 }
 
 /// Runs `read` on one of the core's reading threads, or refuses when too many reads wait for them.

@@ -16,7 +16,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Admission,
-    /// For answers that are large.
+    /// The room for large answers.
     pub(crate) answers: Arc<Admission>,
     pub(crate) refusing: Refusing,
     pub(crate) counting: Counting,

@@ -231,8 +231,10 @@ fn answers_that_nobody_takes_are_bounded() {
     assert!(refused.header("retry-after").is_some());
     assert!(server.figure("inhale_answer_bytes") <= 64 << 20);
     assert!(server.resident_mib_max() < 2 * RESIDENT_MIB_MAX);
-    // What is small finds room, and usages do not need it.
-    post(server.address, &line).expect(201);
+    // What is small needs no room, nor do usages.
+    let id = post(server.address, &line).id();
+    get(server.address, &format!("/api/usages/{id}")).expect(200);
+    get(server.address, "/api/usages?patientId=p&limit=10").expect(200);
     drop(lazies);
     until("the room is free", || server.figure("inhale_answer_bytes") == 0);
     get(server.address, target).expect(200);
