@@ -10,6 +10,10 @@
 //! on in between, or it is another one that is being rebuilt; then it is asked again under the
 //! locks, where F cannot pass what is to be found, and if it still is below, keys are refused.
 //!
+//! That a snapshot holds none it mostly knows from filters in memory, without a look into tables. A
+//! filter has every key that the snapshots of its part can show: those of each run are put in
+//! before the run is published, and those found at a start before the filter is used.
+//!
 //! Nothing is claimed before it is appended, so a key is never burnt by a usage that was refused.
 
 use journal::{Appender, FrameKind};

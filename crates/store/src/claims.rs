@@ -2,6 +2,7 @@
 //! looking up, claiming and appending one step per key.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard};
 
 use usage::UsageId;
@@ -35,10 +36,17 @@ impl Claim {
 }
 
 fn insert(shard: &mut HashMap<UsageId, Claim>, id: UsageId, mut claim: Claim, durable: u64) {
-    claim.before = shard.get(&id).and_then(|replaced| {
-        if replaced.seq < durable { Some(replaced.seq) } else { replaced.before }
-    });
-    shard.insert(id, claim);
+    match shard.entry(id) {
+        Entry::Vacant(free) => {
+            free.insert(claim);
+        }
+        Entry::Occupied(mut taken) => {
+            let replaced = *taken.get();
+            claim.before =
+                if replaced.seq < durable { Some(replaced.seq) } else { replaced.before };
+            taken.insert(claim);
+        }
+    }
 }
 
 type Shard<'a> = MutexGuard<'a, HashMap<UsageId, Claim>>;

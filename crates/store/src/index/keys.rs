@@ -6,14 +6,19 @@ use usage::UsageId;
 use super::rows::{OWN_ROW, keyed, read_seq, seq_value};
 use super::{IndexEntry, IndexError, peek};
 
-/// Takes a run's keys. What the keyspace has already is passed over.
-pub(super) fn apply(keyspace: &Keyspace, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
-    let mut rows: Vec<(UsageId, u64)> = Vec::new();
+/// A run's keys and their sequences, ascending by these.
+pub(super) fn of(run: &[IndexEntry<'_>]) -> Result<Vec<(UsageId, u64)>, IndexError> {
+    let mut rows = Vec::new();
     for entry in run {
         if let Some(key) = peek(entry.payload)?.key {
             rows.push((key, entry.seq));
         }
     }
+    Ok(rows)
+}
+
+/// Takes a run's keys. What the keyspace has already is passed over.
+pub(super) fn apply(keyspace: &Keyspace, mut rows: Vec<(UsageId, u64)>) -> Result<(), IndexError> {
     // A part without keyed usages never gets a table here.
     let Some(end) = rows.last().map(|(_, seq)| seq + 1) else { return Ok(()) };
     let cursor = cursor(keyspace)?;

@@ -1,12 +1,12 @@
-//! Merges the keys of parts that take no more runs, on a thread of its own: every keyed usage asks
-//! each part for its key before it is taken, nearly always in vain, and each table costs a look.
+//! Merges the keys of parts that take no more runs, on a thread of its own: where no filter in memory
+//! rules a key out, every keyed usage asks for it in vain, and each table costs a look.
 
 use std::thread::JoinHandle;
 
 use fjall::Keyspace;
 
 use super::IndexError;
-use super::part::{KEY_TABLE_BYTES, Part};
+use super::part::Part;
 
 /// Merges one part's keys at a time. Waits for that when it is dropped, which takes seconds for a
 /// full part: the library cannot break a merge off.
@@ -60,7 +60,7 @@ impl Drop for Merger {
     }
 }
 
-/// A merge leaves a few tables, much larger than those that runs and levels are made of.
+/// A merge leaves no tables of single runs, but one level of few large ones.
 fn is_scattered(keys: &Keyspace) -> bool {
-    keys.table_count() as u64 > 1 + keys.disk_space() / (4 * KEY_TABLE_BYTES)
+    keys.l0_table_count() > 1
 }

@@ -16,6 +16,7 @@
 mod counting;
 mod counts;
 mod history;
+mod key_filter;
 mod keys;
 mod merger;
 mod part;
@@ -29,6 +30,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
 use counting::KeptCounts;
+use key_filter::Refill;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
 
@@ -40,6 +42,8 @@ use snapshot::View;
 /// Usages in a part at most. Larger parts are fewer to look into, above all for keys; smaller ones
 /// are rewritten less by compaction.
 const PART_USAGES_MAX: u64 = 16 << 20;
+/// Parts that have a filter of their keys in memory at most, the newest ones: 20 MiB each, if full.
+const KEY_FILTERS_MAX: usize = 4;
 /// A keyspace beside the parts, written to in order that the library lets go of old tables.
 const SPARE: &str = "spare";
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -105,17 +109,21 @@ struct Parts {
     /// Compactions that had been done at the last look, in this process.
     compactions: usize,
     merger: Merger,
+    /// Ends with the index.
+    #[cfg_attr(not(test), expect(dead_code, reason = "dropping it is its use"))]
+    refill: Refill,
 }
 
 impl Index {
     /// Opens or creates the index in `dir`.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let database = open_database(dir, options.cache_bytes)?;
-        let all = part::find_all(&database)?;
+        let mut all = part::find_all(&database)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
-        let parts =
-            Parts { all, cursor, written: false, compactions: 0, merger: Merger::default() };
+        let refill = part::refill(&mut all, options.part_usages_max)?;
+        let merger = Merger::default();
+        let parts = Parts { all, cursor, written: false, compactions: 0, merger, refill };
         let kept_counts = Arc::new(KeptCounts::default());
         let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
         let view = RwLock::new(Arc::new(view));
@@ -156,10 +164,11 @@ impl Index {
             let (now, later) = rest.split_at(length);
             parts.written = true;
             let part = parts.all.last_mut().expect("one was just made sure of");
-            part.apply(now, self.options.runs_limit)?;
+            part.apply(now, &self.options)?;
             parts.cursor = part.cursor();
             rest = later;
         }
+        parts.limit_filters();
         self.publish(&parts);
         Ok(())
     }
@@ -307,6 +316,12 @@ fn yield_to_others() {
 }
 
 impl Parts {
+    /// Older parts' keys are looked for in their tables, which are few once they are merged.
+    fn limit_filters(&mut self) {
+        let filtered = self.all.iter_mut().rev().filter(|part| part.key_filter.is_some());
+        filtered.skip(KEY_FILTERS_MAX).for_each(|part| part.key_filter = None);
+    }
+
     fn merge_sealed(&mut self) -> Result<(), IndexError> {
         let sealed = self.all.len().saturating_sub(1);
         self.written |= self.merger.look(&self.all[..sealed])?;

@@ -7,13 +7,15 @@ use fjall::config::{
 };
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 use std::sync::Arc;
-use usage::Instant;
+use usage::{Instant, UsageId};
 
+use super::key_filter::{KeyFilter, Refill};
 use super::rows::{OWN_ROW, patient_prefix, place, usage_value};
-use super::{IndexEntry, IndexError, counts, keys, peek};
+use super::{IndexEntry, IndexError, IndexOptions, KEY_FILTERS_MAX, counts, keys, peek};
 
 /// Tables of single runs that gather before they are merged into the part's large ones. Many make
-/// writing cheap, few make reading cheap: a read looks into each.
+/// writing cheap, few make reading cheap: a read looks into each. A key that was never used is ruled
+/// out before, by the newest part's filter.
 const RUNS_MAX: u8 = 96;
 /// Tables of single runs that a keyspace may have before whoever writes has to merge them. The
 /// library's own thread begins far earlier, but falls behind without bound where it is starved; and
@@ -21,13 +23,6 @@ const RUNS_MAX: u8 = 96;
 pub(super) const RUNS_LIMIT: usize = 192;
 /// Bytes of a table that a merge makes. With as many as this the part never gets a third level.
 const TABLE_BYTES: u64 = 64 << 20;
-
-/// [`RUNS_MAX`] and [`TABLE_BYTES`] for keys, and the growth of their levels. Every keyed usage asks for its key
-/// before it is taken, nearly always in vain and in each of these tables, so they are few, though
-/// that makes merging dearer.
-const KEY_RUNS_MAX: u8 = 16;
-pub(super) const KEY_TABLE_BYTES: u64 = 4 << 20;
-const KEY_LEVEL_RATIO: f32 = 4.0;
 
 /// What a part knows of itself, kept in the usages' own row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +107,8 @@ pub(super) struct Part {
     counts_cursor: u64,
     /// Rows that runs have left in the counts since they were summed up.
     pub(super) counts_loose: u64,
+    /// Tells keys that were never used from others, if the part has keys and is among the newest.
+    pub(super) key_filter: Option<Arc<KeyFilter>>,
     /// Reused from run to run.
     scratch: Scratch,
 }
@@ -155,6 +152,21 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
     Ok(parts)
 }
 
+/// Gives the newest of `parts` that have keys a filter each, and begins to fill them.
+pub(super) fn refill(parts: &mut [Part], usages_max: u64) -> Result<Refill, IndexError> {
+    let mut todo = Vec::new();
+    let newest = parts.len().saturating_sub(1);
+    let keyed = parts.iter_mut().enumerate().rev().filter(|(_, part)| part.meta.keys_cursor > 0);
+    for (at, part) in keyed.take(KEY_FILTERS_MAX) {
+        // Only the newest gets more.
+        let keys_max = if at == newest { usages_max } else { part.meta.usages };
+        let filter = Arc::new(KeyFilter::unread(keys_max));
+        part.key_filter = Some(Arc::clone(&filter));
+        todo.push((part.keys.clone(), filter));
+    }
+    Refill::start(todo)
+}
+
 impl Part {
     pub(super) fn create(
         database: &Database,
@@ -190,6 +202,7 @@ impl Part {
             counts: keyspace("counts", false)?,
             counts_cursor: meta.cursor,
             counts_loose: 0,
+            key_filter: None,
             scratch: Scratch::default(),
         })
     }
@@ -219,22 +232,37 @@ impl Part {
     }
 
     /// Takes a run whose usages all belong here, none of which the usages' keyspace has; before that
-    /// merges what would have more than `runs_limit` runs. The order matters: see the head of this
+    /// merges what would have more runs than `options` allow. The order matters: see the head of this
     /// module.
     pub(super) fn apply(
         &mut self,
         run: &[IndexEntry<'_>],
-        runs_limit: usize,
+        options: &IndexOptions,
     ) -> Result<(), IndexError> {
         for keyspace in [&self.usages, &self.keys, &self.counts] {
-            if keyspace.l0_table_count() >= runs_limit {
+            if keyspace.l0_table_count() >= options.runs_limit {
                 tracing::info!(keyspace = %keyspace.name(), "merging falls behind; it comes first");
                 keyspace.major_compact()?;
             }
         }
-        keys::apply(&self.keys, run)?;
+        let keyed = keys::of(run)?;
+        if !keyed.is_empty() {
+            self.note_keys(&keyed, options.part_usages_max);
+            keys::apply(&self.keys, keyed)?;
+        }
         self.counts_loose += counts::apply(&self.counts, run)?;
         self.apply_usages(run)
+    }
+
+    /// Puts keys into the filter, before anybody can see their rows. All of a run's: after a crash
+    /// the keyspace may have some that the filter has not.
+    fn note_keys(&mut self, keyed: &[(UsageId, u64)], usages_max: u64) {
+        if self.meta.keys_cursor == 0 && self.key_filter.is_none() {
+            self.key_filter = Some(Arc::new(KeyFilter::new(usages_max)));
+        }
+        if let Some(filter) = &self.key_filter {
+            keyed.iter().for_each(|(id, _)| filter.insert(*id));
+        }
     }
 
     fn apply_usages(&mut self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {
@@ -298,21 +326,16 @@ impl Part {
     }
 }
 
-/// How a keyspace is kept. Only those that are asked for single keys have filters, about ten bits a
-/// row and twice that in tables of single runs; the others are read in ranges, which filters do not
-/// help.
+/// How a keyspace is kept. Only those that are asked for single keys have filters in their tables,
+/// ten bits a row; the others are read in ranges, which filters do not help.
 fn options(points: bool) -> KeyspaceCreateOptions {
-    let merging = Leveled::default();
-    let (filter, merging) = if points {
-        let bits = |bits| FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(bits));
-        let merging = merging
-            .with_l0_threshold(KEY_RUNS_MAX)
-            .with_table_target_size(KEY_TABLE_BYTES)
-            .with_level_ratio_policy(vec![KEY_LEVEL_RATIO]);
-        (FilterPolicy::new([bits(20.0), bits(10.0)]), merging)
+    let merging =
+        Leveled::default().with_l0_threshold(RUNS_MAX).with_table_target_size(TABLE_BYTES);
+    let filter = if points {
+        let bits = BloomConstructionPolicy::BitsPerKey(10.0);
+        FilterPolicy::all(FilterPolicyEntry::Bloom(bits))
     } else {
-        let merging = merging.with_l0_threshold(RUNS_MAX).with_table_target_size(TABLE_BYTES);
-        (FilterPolicy::disabled(), merging)
+        FilterPolicy::disabled()
     };
     KeyspaceCreateOptions::default()
         .filter_policy(filter)

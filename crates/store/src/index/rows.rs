@@ -89,6 +89,16 @@ pub(super) fn keyed(id: UsageId) -> [u8; 17] {
     key
 }
 
+/// The id in the key of an idempotency key's row; `None` for [`OWN_ROW`].
+pub(super) fn read_keyed(key: &[u8]) -> Result<Option<UsageId>, IndexError> {
+    if key == OWN_ROW {
+        return Ok(None);
+    }
+    let id = key.get(1..).and_then(|id| id.try_into().ok());
+    let id = id.ok_or(IndexError::Damaged("a key's row has a wrong length"))?;
+    Ok(Some(UsageId::from_bytes(id)))
+}
+
 /// A sequence as a value: as few bytes as it needs.
 pub(super) fn seq_value(seq: u64) -> Vec<u8> {
     let bytes = seq.to_be_bytes();

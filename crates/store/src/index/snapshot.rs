@@ -8,6 +8,7 @@ use usage::{Instant, UsageId};
 use super::IndexError;
 use super::counting::KeptCounts;
 use super::history::{History, IndexedUsage, Wanted};
+use super::key_filter::KeyFilter;
 use super::part::{Meta, Part};
 use super::rows::{keyed, read_seq};
 
@@ -25,7 +26,16 @@ pub(super) struct PartView {
     pub(super) meta: Meta,
     pub(super) usages: Keyspace,
     keys: Keyspace,
+    key_filter: Option<Arc<KeyFilter>>,
     pub(super) counts: Keyspace,
+}
+
+impl PartView {
+    /// `false` if no usage of this part at this moment has the key.
+    fn may_hold_key(&self, id: UsageId) -> bool {
+        self.meta.keys_cursor > 0
+            && self.key_filter.as_ref().is_none_or(|filter| filter.may_hold(id))
+    }
 }
 
 impl View {
@@ -42,6 +52,7 @@ impl View {
                 meta: part.meta(),
                 usages: part.usages.clone(),
                 keys: part.keys.clone(),
+                key_filter: part.key_filter.clone(),
                 counts: part.counts.clone(),
             })
             .collect();
@@ -101,7 +112,7 @@ impl Snapshot {
     pub fn key(&self, id: UsageId, oldest_ms: u64) -> Result<Option<u64>, IndexError> {
         let key = keyed(id);
         for part in self.view.parts.iter().rev() {
-            if part.meta.received_ms_max < oldest_ms {
+            if part.meta.received_ms_max < oldest_ms || !part.may_hold_key(id) {
                 continue;
             }
             if let Some(value) = self.view.fjall.get(&part.keys, key)? {
