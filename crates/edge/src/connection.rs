@@ -36,8 +36,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that are read at once. hyper keeps room for as many for a connection's next request.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an answer that leave its connection open: hyper copies an answer whole, and keeps the room
-/// for it as long as the connection lasts.
-const KEPT_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// for it as long as the connection lasts. The answer to a batch of a thousand fits, at 58 to 76 bytes
+/// an item, so that who sends many keeps the connection.
+const KEPT_ANSWER_BYTES_MAX: u64 = 128 * 1024;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 //!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
 //!   the answer is not lost to a reset. So is a request in chunks the last of its connection: it may
 //!   have had a length as well.
-//! - An answer of more than 64 KiB is the last of its connection too, for the room that it took would
+//! - An answer of more than 128 KiB is the last of its connection too, for the room that it took would
 //!   be kept as long as the connection is.
 //! - `Expect: 100-continue` is answered when the body is first asked for.
 //! - A client that half-closes after its request still gets the answer.
