@@ -41,6 +41,9 @@ pub(crate) struct Shared {
     threads: Mutex<Option<(Threads, JoinHandle<()>)>>,
 }
 
+/// How long the end of a store waits for its index.
+const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Store {
     /// Opens or creates the store in `config.dir`. When this returns, everything ever acknowledged
     /// is durable, and if the index is not far behind, reads and keyed usages can be served at
@@ -122,14 +125,17 @@ impl Store {
     }
 
     /// Refuses further usages, makes those that were accepted durable, has the index take what is
-    /// left, and ends the threads. Safe to call twice.
+    /// left, and ends the threads. An index that is in the middle of a long merge is waited for
+    /// [`INDEX_PATIENCE`] at most: what it lacks then it takes at the next start. Safe to call twice.
     pub fn close(&self) -> Result<(), journal::CommitError> {
         let closed = self.shared.journal.close();
         self.shared.tail.stop();
         let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((journal, indexer)) = threads {
             journal.join();
-            if indexer.join().is_err() {
+            if !ends_within(&indexer, INDEX_PATIENCE) {
+                tracing::info!("the index is still merging; it is caught up at the next start");
+            } else if indexer.join().is_err() {
                 tracing::error!(
                     "the indexer has panicked; the index is caught up at the next start"
                 );
@@ -219,5 +225,32 @@ impl Store {
             keys_in_memory: shared.claims.len(),
             journal: shared.journal.status(),
         }
+    }
+}
+
+/// Waits for a thread to end, but no longer than `patience`; whether it has.
+fn ends_within(thread: &JoinHandle<()>, patience: Duration) -> bool {
+    const LOOK: Duration = Duration::from_millis(5);
+    let looks = patience.as_millis() / LOOK.as_millis();
+    for _ in 0..looks {
+        if thread.is_finished() {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    thread.is_finished()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_end_is_waited_for_only_so_long() {
+        let (end, ended) = std::sync::mpsc::sync_channel::<()>(0);
+        let long = std::thread::spawn(move || ended.recv().unwrap_or_default());
+        assert!(!ends_within(&long, Duration::from_millis(20)));
+        drop(end);
+        assert!(ends_within(&long, Duration::from_secs(60)));
     }
 }

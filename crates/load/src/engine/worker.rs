@@ -1,0 +1,291 @@
+//! One worker: a thread with an epoll and its lane of every scenario. It looks at the clock, takes up
+//! what is due, waits, and deals with what happened; between any two events it looks whether
+//! something has become due meanwhile.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::event::epoll::Event;
+use rustix::io::Errno;
+
+use crate::clock;
+use crate::limits::{READ_BYTES, TICK};
+use crate::measure::{Gauges, Recorder};
+use crate::plan::Plan;
+use crate::receipts::Receipts;
+use crate::request::Parts;
+
+use super::connection::Connection;
+use super::course::{Course, Model, ns};
+use super::deadlines::Deadlines;
+use super::flight::Flights;
+use super::handover::Handover;
+use super::http2::Happening;
+use super::poller::{Poller, happened};
+
+/// Why a worker could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkerError {
+    #[error("waiting for events: {0}")]
+    Poll(#[from] Errno),
+    #[error("writing down acknowledged ids: {0}")]
+    Receipts(#[source] io::Error),
+}
+
+/// What the workers of a machine are told.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    stop: AtomicU8,
+}
+
+const STOP: u8 = 1;
+const STOP_NOW: u8 = 2;
+
+/// One worker and all that is its own.
+pub(super) struct Worker<'a> {
+    pub(super) plan: &'a Plan,
+    /// In the plan's order.
+    pub(super) courses: Vec<Course>,
+    pub(super) connections: Vec<Connection>,
+    /// Places without a connection.
+    pub(super) vacant: Vec<u32>,
+    pub(super) flights: Flights,
+    /// Of flights: two lines for each scenario, see [`connecting_line`] and [`answering_line`].
+    pub(super) deadlines: Deadlines,
+    /// Of connections that the server is to close: a line for each scenario.
+    pub(super) closing: Deadlines,
+    pub(super) poller: Poller,
+    pub(super) recorder: Recorder,
+    pub(super) read: Box<[u8]>,
+    /// The request that is being written.
+    pub(super) request: Vec<u8>,
+    /// The same for HTTP/2.
+    pub(super) parts: Parts,
+    /// What has happened to flights of one connection of HTTP/2; empty in between.
+    pub(super) happenings: Vec<Happening>,
+    /// Acknowledged ids of this turn.
+    pub(super) ids: Vec<u8>,
+    /// The wall clock less the monotonic one, by the last tick.
+    pub(super) wall_offset_ns: u64,
+    receipts: Option<Arc<Receipts>>,
+    handover: Handover,
+    control: Arc<Control>,
+    /// What has been heard of it.
+    heard: u8,
+    start_ns: u64,
+    tick_ns: u64,
+    /// When something is due next in any scenario.
+    next_ns: u64,
+    /// Whether more can be done at once than was done.
+    unfinished: bool,
+}
+
+/// The line of flights whose connection is being made.
+pub(super) fn connecting_line(scenario: usize) -> usize {
+    2 * scenario
+}
+
+/// The line of flights whose answer is waited for.
+pub(super) fn answering_line(scenario: usize) -> usize {
+    2 * scenario + 1
+}
+
+impl Control {
+    pub(super) fn stop(&self) {
+        self.stop.fetch_max(STOP, Ordering::Relaxed);
+    }
+
+    pub(super) fn stop_now(&self) {
+        self.stop.fetch_max(STOP_NOW, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        worker: usize,
+        plan: &'a Plan,
+        courses: Vec<Course>,
+        handover: Handover,
+        receipts: Option<Arc<Receipts>>,
+        control: Arc<Control>,
+        start_ns: u64,
+    ) -> Result<Self, WorkerError> {
+        Ok(Self {
+            plan,
+            deadlines: Deadlines::new(2 * courses.len()),
+            closing: Deadlines::new(courses.len()),
+            courses,
+            connections: Vec::new(),
+            vacant: Vec::new(),
+            flights: Flights::default(),
+            poller: Poller::new()?,
+            recorder: Recorder::new(worker, &plan.shape()),
+            read: vec![0; READ_BYTES].into_boxed_slice(),
+            request: Vec::new(),
+            parts: Parts::default(),
+            happenings: Vec::new(),
+            ids: Vec::new(),
+            wall_offset_ns: 0,
+            receipts,
+            handover,
+            control,
+            heard: 0,
+            start_ns,
+            tick_ns: start_ns,
+            next_ns: 0,
+            unfinished: false,
+        })
+    }
+
+    /// Does its part of the plan.
+    pub(super) fn run(mut self) -> Result<(), WorkerError> {
+        let mut events = Poller::events();
+        self.set_wall_offset();
+        loop {
+            let now_ns = clock::now_ns();
+            self.heed(now_ns);
+            let now_ns = self.advance_all(now_ns);
+            self.expire(now_ns);
+            if now_ns >= self.tick_ns {
+                self.tick(now_ns);
+            }
+            self.write_ids()?;
+            if self.courses.iter().all(|course| course.over) {
+                break;
+            }
+            self.wait(now_ns, &mut events)?;
+            for event in &events {
+                self.take(event);
+            }
+        }
+        let gauges = self.gauges();
+        self.handover.end(&mut self.recorder, clock::now_ns(), gauges);
+        Ok(())
+    }
+
+    /// Deals with one event, and with what has become due meanwhile.
+    fn take(&mut self, event: &Event) {
+        let Some((token, flags)) = happened(event) else { return };
+        let now_ns = self.on_event(token, flags);
+        let scenario = self.connections[token.number as usize].scenario;
+        if now_ns >= self.next_ns {
+            self.advance_all(now_ns);
+        } else if self.courses[scenario].has_waiting() {
+            self.advance(scenario, now_ns);
+        }
+    }
+
+    fn wait(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), Errno> {
+        // At the latest by a tick's length, to hear whether to stop.
+        let mut until_ns = self.next_ns.min(self.tick_ns).min(now_ns + ns(TICK));
+        for scenario in 0..self.courses.len() {
+            let lines = [connecting_line(scenario), answering_line(scenario)];
+            let flights = lines.map(|line| self.deadlines.first(line));
+            for (_, deadline_ns) in
+                flights.into_iter().chain([self.closing.first(scenario)]).flatten()
+            {
+                until_ns = until_ns.min(deadline_ns);
+            }
+        }
+        if std::mem::take(&mut self.unfinished) {
+            until_ns = now_ns;
+        }
+        self.poller.wait(now_ns, until_ns, events)
+    }
+
+    /// Takes up what is due in every scenario.
+    fn advance_all(&mut self, mut now_ns: u64) -> u64 {
+        for scenario in 0..self.courses.len() {
+            now_ns = self.advance(scenario, now_ns);
+        }
+        self.next_ns = self.courses.iter().map(Course::next_ns).min().unwrap_or(u64::MAX);
+        now_ns
+    }
+
+    /// Takes up what is due in one scenario, and ends it when its time has come.
+    fn advance(&mut self, scenario: usize, mut now_ns: u64) -> u64 {
+        let course = &mut self.courses[scenario];
+        if course.over {
+            return now_ns;
+        }
+        if !course.stopped && now_ns >= course.until_ns {
+            course.stopped = true;
+            if let Model::Closed(closed) = &mut course.model {
+                closed.stop();
+                self.recorder.left_over(scenario, closed.give_up());
+            }
+        }
+        if now_ns >= course.grace_until_ns {
+            self.interrupt(scenario, now_ns);
+        } else {
+            let unfinished;
+            (now_ns, unfinished) = self.press(scenario, now_ns);
+            self.unfinished |= unfinished;
+        }
+        if self.courses[scenario].has_ended() {
+            self.courses[scenario].over = true;
+            self.close_all(scenario);
+        }
+        now_ns
+    }
+
+    /// Does what the run's owner has asked for meanwhile.
+    fn heed(&mut self, now_ns: u64) {
+        let asked = self.control.stop.load(Ordering::Relaxed);
+        if asked == self.heard {
+            return;
+        }
+        self.heard = asked;
+        for scenario in 0..self.courses.len() {
+            let course = &mut self.courses[scenario];
+            if course.over {
+                continue;
+            }
+            course.stopped = true;
+            let grace_ns = if asked == STOP_NOW { 0 } else { ns(self.plan.graceful_stop) };
+            course.grace_until_ns = course.grace_until_ns.min(now_ns + grace_ns);
+            match &mut course.model {
+                Model::Open(open) => {
+                    open.stop();
+                    self.recorder.dropped(scenario, open.give_up());
+                }
+                Model::Closed(closed) => closed.stop(),
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        // The first is at the start, when nothing has been measured.
+        if self.tick_ns > self.start_ns {
+            let gauges = self.gauges();
+            self.handover.tick(&mut self.recorder, now_ns, gauges);
+        }
+        self.set_wall_offset();
+        let ticks = (now_ns - self.start_ns) / ns(TICK) + 1;
+        self.tick_ns = self.start_ns + ticks * ns(TICK);
+    }
+
+    fn set_wall_offset(&mut self) {
+        self.wall_offset_ns = clock::wall_ns().wrapping_sub(clock::now_ns());
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            in_flight: self.flights.len() as u64,
+            waiting: self.courses.iter().map(Course::waiting).sum(),
+            users: self.courses.iter().map(Course::users).sum(),
+            cpu_ns: 0,
+        }
+    }
+
+    fn write_ids(&mut self) -> Result<(), WorkerError> {
+        if let Some(receipts) = &self.receipts
+            && !self.ids.is_empty()
+        {
+            receipts.append(&self.ids).map_err(WorkerError::Receipts)?;
+            self.ids.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The time in which requests of open models are due, how many the plan asks for in it, and how many
+//! were sent.
+
+use std::time::Duration;
+
+use crate::measure::Totals;
+use crate::plan::{Arrivals, Executor, Plan};
+
+/// What open models ask for, and what was sent of it in time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    /// How long requests are due, from the first scenario's start to the last one's end.
+    pub(super) length: Duration,
+    /// Requests that the plan has due in it.
+    pub(super) asked: u64,
+    /// Requests that were sent, or tried, in it.
+    pub(super) sent: u64,
+}
+
+impl Window {
+    /// `None` when the plan has closed models alone. `stopped_at` cuts it off.
+    pub(super) fn of(plan: &Plan, totals: &Totals, stopped_at: Option<Duration>) -> Option<Self> {
+        let stopped_at = stopped_at.unwrap_or(Duration::MAX);
+        let (mut from, mut until, mut asked, mut started) = (Duration::MAX, Duration::ZERO, 0, 0);
+        let mut closed = false;
+        for (scenario, measured) in plan.scenarios.iter().zip(&totals.scenarios) {
+            let Executor::Arrivals(arrivals) = &scenario.executor else {
+                closed = true;
+                continue;
+            };
+            from = from.min(scenario.start);
+            until = until.max((scenario.start + arrivals.duration()).min(stopped_at));
+            asked += due_before(arrivals, stopped_at.saturating_sub(scenario.start));
+            started += measured.counts.started;
+        }
+        if from == Duration::MAX {
+            return None;
+        }
+        // The timeline does not tell scenarios apart: beside a closed model, all that was sent counts
+        // as sent in time, and the schedule lag has to tell.
+        let sent = if closed { started } else { started.min(started_before(totals, until)) };
+        Some(Self { length: until.saturating_sub(from), asked, sent })
+    }
+
+    pub(super) fn per_second(&self, requests: u64) -> Option<f64> {
+        let seconds = self.length.as_secs_f64();
+        (seconds > 0.0).then(|| requests as f64 / seconds)
+    }
+}
+
+/// Requests sent in the points of the timeline that begin before `until`.
+fn started_before(totals: &Totals, until: Duration) -> u64 {
+    let width = totals.timeline.width_seconds();
+    let points = totals.timeline.points().iter().enumerate();
+    points.filter(|(n, _)| *n as f64 * width < until.as_secs_f64()).map(|(_, p)| p.started).sum()
+}
+
+/// How many requests are due before `time`, counted from the scenario's start.
+pub(crate) fn due_before(arrivals: &Arrivals, time: Duration) -> u64 {
+    let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let (mut low, mut high) = (0, arrivals.count());
+    // Due times are in order: all below `low` are before, none from `high` on is.
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if arrivals.due_ns(middle).is_some_and(|due_ns| due_ns < time_ns) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, Figures, MS, Waited};
+
+    #[test]
+    fn due_before_is_the_rate_times_the_time() {
+        let Executor::Arrivals(flat) = fixture::arrivals(10, 100.0) else { panic!("open") };
+        for (ms, due) in [(0, 0), (1, 1), (10, 1), (11, 2), (1_000, 100), (10_000, 1_000)] {
+            assert_eq!(due_before(&flat, Duration::from_millis(ms)), due, "{ms}");
+        }
+        assert_eq!(due_before(&flat, Duration::MAX), 1_000);
+    }
+
+    #[test]
+    fn what_is_sent_after_the_window_is_late() {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..800 {
+            figures.due(0, Some(Waited::No));
+        }
+        figures.tick(9_000 * MS, 0.5);
+        figures.tick(10_500 * MS, 0.5);
+        for _ in 0..200 {
+            figures.due(0, Some(Waited::No));
+        }
+        figures.tick(11_000 * MS, 0.5);
+        let window = Window::of(&fixture::plan(), &figures.totals(), None).expect("it is open");
+        let length = Duration::from_secs(10);
+        assert_eq!(window, Window { length, asked: 1_000, sent: 800 });
+        assert_eq!(window.per_second(window.sent), Some(80.0));
+    }
+
+    #[test]
+    fn a_stop_cuts_it_off() {
+        let stopped_at = Some(Duration::from_secs(4));
+        let window = Window::of(&fixture::plan(), &Figures::new(&[1]).totals(), stopped_at);
+        let length = Duration::from_secs(4);
+        assert_eq!(window, Some(Window { length, asked: 400, sent: 0 }));
+        let before =
+            Window::of(&fixture::plan(), &Figures::new(&[1]).totals(), Some(Duration::ZERO));
+        assert_eq!(before.expect("it is open").per_second(0), None);
+    }
+
+    #[test]
+    fn closed_models_have_none() {
+        let mut plan = fixture::plan();
+        plan.scenarios[0].executor = fixture::users(10, 5);
+        assert_eq!(Window::of(&plan, &Figures::new(&[1]).totals(), None), None);
+    }
+}

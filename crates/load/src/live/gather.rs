@@ -1,0 +1,310 @@
+//! From totals to a glance. It runs at ticks, beside the workers, and reads what they handed over.
+
+use std::time::Duration;
+
+use crate::judge::{self, Evidence};
+use crate::limits::TICK;
+use crate::measure::{Counts, Failure, Totals, Trend};
+use crate::outcome::{Ending, KernelCounters, ThresholdResult};
+use crate::plan::{Aggregate, Executor, Metric, Plan, Scenario};
+
+use super::asked::{asked_between, asked_of};
+use super::format;
+use super::glance::{Glance, ScenarioRow, ThresholdRow};
+use super::history::History;
+use super::recent::{Percentiles, Recent, Window};
+
+/// The first moments, in which workers warm up, say little about a generator.
+const JUDGED_AFTER: Duration = Duration::from_secs(2);
+
+/// Gathers glances of one run.
+#[derive(Debug, Default)]
+pub struct Gatherer {
+    recent: Recent,
+    history: History,
+    gathered_at: Option<Duration>,
+    /// What the totals reached up to then.
+    until_ns: u64,
+}
+
+/// Glances are not gathered more often than this: 10 a second.
+const APART_MIN: Duration = Duration::from_millis(100);
+
+impl Gatherer {
+    /// The run as it is now; `None` when there is nothing new, or while only some workers have handed
+    /// over their part of the latest tick, which would show rates too low.
+    pub fn gather(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Option<Glance> {
+        let since = self.gathered_at.map(|gathered_at| at.saturating_sub(gathered_at));
+        let torn = u128::from(totals.until_ns - totals.complete_until_ns()) >= TICK.as_nanos() / 2;
+        let nothing_new = totals.until_ns == self.until_ns;
+        // Somebody who stays silent is not waited for, and time goes on.
+        let least = if torn || nothing_new { 2 * TICK } else { APART_MIN };
+        if since.is_some_and(|since| since < least) {
+            return None;
+        }
+        self.gathered_at = Some(at);
+        self.until_ns = totals.until_ns;
+        Some(self.gather_now(plan, totals, at))
+    }
+
+    fn gather_now(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Glance {
+        let open = |number: usize| plan.scenarios.get(number).is_some_and(is_open);
+        let window = self.recent.window(totals, open);
+        let counts = totals.counts(|_| true);
+        let gauges = totals.gauges();
+        let judged = judge::thresholds(plan, totals, elapsed(plan, at));
+        let (checks, checks_passed) = totals.checks(|_| true);
+        let workers = totals.worker_cpu_shares().len();
+        let (done, left) = progress(plan, &counts, at);
+        Glance {
+            target: target(plan),
+            at,
+            planned: plan.duration(),
+            done,
+            left,
+            window: Duration::from_nanos(window.until_ns - window.from_ns),
+            rate: window.per_second(window.flows.iter().map(|flow| flow.started).sum()),
+            asked: asked_between(plan, window.from_ns, window.until_ns)
+                .map(|asked| window.per_second(asked)),
+            sent: counts.started,
+            dropped: counts.dropped,
+            ended: counts.ended,
+            failed: counts.failed,
+            in_flight: gauges.in_flight,
+            waiting: gauges.waiting,
+            open: plan.scenarios.iter().all(is_open),
+            users: gauges.users,
+            recent: window.durations,
+            whole: Percentiles::of(&totals.trend(Trend::Duration, |_| true)),
+            lag_p99_ms: window.lag_p99_ms,
+            lag_whole_p99_ms: totals.trend(Trend::ScheduleLag, open).percentile_ms(99.0),
+            cpu_share: ratio(window.cpu_ns, (window.until_ns - window.from_ns) * workers as u64),
+            workers,
+            answers: most_frequent(counts.statuses().filter(|(status, _)| !is_error(*status))),
+            errors: errors(&counts),
+            checks,
+            checks_passed,
+            thresholds: thresholds(plan, judged),
+            invalid: invalid(plan, totals, at),
+            scenarios: rows(plan, totals, &window),
+            moments: self.history.update(plan, totals).to_vec(),
+        }
+    }
+}
+
+/// Since the first scenario began.
+fn elapsed(plan: &Plan, at: Duration) -> Duration {
+    let first = plan.scenarios.iter().map(|scenario| scenario.start).min();
+    at.saturating_sub(first.unwrap_or_default())
+}
+
+/// Why the run would be called invalid if it had been planned to end now.
+fn invalid(plan: &Plan, totals: &Totals, at: Duration) -> Vec<String> {
+    if at < JUDGED_AFTER {
+        return Vec::new();
+    }
+    let evidence = Evidence {
+        elapsed: elapsed(plan, at),
+        ending: Ending::Completed,
+        // Of what every worker has told.
+        stopped_at: Some(Duration::from_nanos(totals.complete_until_ns())),
+        kernel: Some(KernelCounters::default()),
+        partial: false,
+    };
+    judge::health(plan, totals, &evidence).invalid
+}
+
+/// How much of the plan is done, and how long the rest takes as it goes. A plan that only counts
+/// iterations is done when they are; any other one when its time is over.
+#[expect(clippy::cast_precision_loss, reason = "a share, for people")]
+fn progress(plan: &Plan, counts: &Counts, at: Duration) -> (f64, Option<Duration>) {
+    let planned = plan.duration();
+    let by_time = (at.as_secs_f64() / planned.as_secs_f64().max(1e-9)).min(1.0);
+    let iterations = plan.scenarios.iter().map(|scenario| match &scenario.executor {
+        Executor::SharedIterations { iterations, .. } => Some(*iterations),
+        Executor::PerUserIterations { users, iterations, .. } => {
+            Some(users.saturating_mul(*iterations))
+        }
+        Executor::Arrivals(_) | Executor::Users { .. } => None,
+    });
+    let Some(iterations) = iterations.sum::<Option<u64>>().filter(|sum| *sum > 0) else {
+        return (by_time, Some(planned.saturating_sub(at)));
+    };
+    let done = (counts.ended as f64 / iterations as f64).min(1.0).max(by_time);
+    let rest = at.as_secs_f64() * (1.0 - done) / done;
+    let left = Duration::try_from_secs_f64(rest).ok();
+    (done, left.filter(|_| at >= Duration::from_secs(1)))
+}
+
+fn is_open(scenario: &Scenario) -> bool {
+    matches!(scenario.executor, Executor::Arrivals(_))
+}
+
+/// Results with the units of what they are results of.
+fn thresholds(plan: &Plan, results: Vec<ThresholdResult>) -> Vec<ThresholdRow> {
+    let row = |(number, result): (usize, ThresholdResult)| {
+        let threshold = plan.thresholds.get(number);
+        let words = |found: f64| match threshold.map(|t| (t.metric, t.aggregate)) {
+            Some((Metric::Trend(_), Aggregate::Count)) | None => format!("{found:.0}"),
+            Some((Metric::Trend(_), _)) => format::time(found),
+            Some((Metric::Checks | Metric::CheckFailureRate | Metric::HttpReqFailed, _)) => {
+                format!("{:.2}%", found * 100.0)
+            }
+            Some((_, Aggregate::Rate)) => format::per_second(found),
+            Some(_) => format!("{found:.0}"),
+        };
+        ThresholdRow { found: result.found.map(words), text: result.text, passed: result.passed }
+    };
+    results.into_iter().enumerate().map(row).collect()
+}
+
+fn target(plan: &Plan) -> String {
+    let url = |scenario: &Scenario| {
+        let scheme = if scenario.target.https { "https" } else { "http" };
+        format!("{scheme}://{}", scenario.target.authority)
+    };
+    let Some((first, rest)) = plan.scenarios.split_first() else { return String::new() };
+    if rest.is_empty() {
+        return url(first);
+    }
+    let count = plan.scenarios.len();
+    if rest.iter().all(|scenario| scenario.target.authority == first.target.authority) {
+        format!("{} · {count} scenarios", url(first))
+    } else {
+        format!("{count} scenarios")
+    }
+}
+
+fn rows(plan: &Plan, totals: &Totals, window: &Window) -> Vec<ScenarioRow> {
+    if plan.scenarios.len() < 2 {
+        return Vec::new();
+    }
+    let row = |number: usize| {
+        let (scenario, so_far) = (&plan.scenarios[number], &totals.scenarios[number]);
+        let flow = window.flows.get(number).copied().unwrap_or_default();
+        ScenarioRow {
+            name: scenario.name.clone(),
+            rate: window.per_second(flow.started),
+            asked: asked_of(scenario, window.from_ns, window.until_ns)
+                .map(|asked| window.per_second(asked)),
+            ended: so_far.counts.ended,
+            failed: so_far.counts.failed,
+            whole: Percentiles::of(so_far.trend(Trend::Duration)),
+        }
+    };
+    (0..plan.scenarios.len().min(totals.scenarios.len())).map(row).collect()
+}
+
+fn errors(counts: &Counts) -> Vec<(String, u64)> {
+    let statuses = counts
+        .statuses()
+        .filter(|(status, _)| is_error(*status))
+        .map(|(status, count)| (format!("status {status}"), count));
+    let failures = Failure::ALL
+        .into_iter()
+        .map(|failure| (failure.name().to_owned(), counts.failures[failure as usize]))
+        .filter(|(_, count)| *count > 0);
+    most_frequent(statuses.chain(failures))
+}
+
+fn is_error(status: u16) -> bool {
+    !crate::measure::Ended::Answered(status).is_expected()
+}
+
+fn most_frequent<T>(counted: impl Iterator<Item = (T, u64)>) -> Vec<(T, u64)> {
+    let mut counted: Vec<_> = counted.collect();
+    counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counted
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share, for people")]
+fn ratio(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+impl Window {
+    #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+    fn per_second(&self, count: u64) -> f64 {
+        let seconds = (self.until_ns - self.from_ns) as f64 / 1e9;
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Gauges, Interval, Recorder};
+    use crate::plan::{Options, ScenarioOptions};
+
+    fn plan(of: ScenarioOptions) -> Plan {
+        let url = Some("http://127.0.0.1:9/".to_owned());
+        let defaults = ScenarioOptions { url, ..of };
+        Options { defaults, ..Options::default() }.build().expect("a plan")
+    }
+
+    fn hand_over(totals: &mut Totals, worker: usize, ticks: u64) {
+        let mut recorder = Recorder::new(worker, &[1]);
+        for _ in 0..25 {
+            recorder.started(0, false);
+        }
+        let until_ns = ticks * 250_000_000;
+        let next = Box::new(Interval::new(worker, &[1]));
+        totals.add(0, &recorder.take(until_ns, Gauges::default(), next));
+    }
+
+    #[test]
+    fn half_a_tick_is_not_shown() {
+        let plan = plan(ScenarioOptions { rate: Some("200/s".to_owned()), ..Default::default() });
+        let mut totals = Totals::new(&plan.shape());
+        let mut gatherer = Gatherer::default();
+        let mut at = Duration::ZERO;
+        for tick in 1..=8 {
+            at = TICK * tick;
+            hand_over(&mut totals, 0, tick.into());
+            if tick > 1 {
+                let torn = gatherer.gather(&plan, &totals, at);
+                assert!(torn.is_none(), "only one of two workers has told of tick {tick}");
+            }
+            hand_over(&mut totals, 1, tick.into());
+            let glance = gatherer.gather(&plan, &totals, at).expect("both have");
+            assert_eq!((glance.rate, glance.asked), (200.0, Some(200.0)), "tick {tick}");
+            let again = gatherer.gather(&plan, &totals, at + APART_MIN);
+            assert!(again.is_none(), "nothing is new");
+        }
+        // The second worker is never heard of again.
+        hand_over(&mut totals, 0, 9);
+        assert!(gatherer.gather(&plan, &totals, at + TICK).is_none());
+        assert!(gatherer.gather(&plan, &totals, at + 2 * TICK).is_some());
+    }
+
+    #[test]
+    fn users_of_a_closed_model_are_never_late() {
+        for (vus, rate, late) in [(Some("2"), None, false), (None, Some("10/s"), true)] {
+            let [vus, rate] = [vus, rate].map(|text| text.map(str::to_owned));
+            let plan = plan(ScenarioOptions { vus, rate, ..Default::default() });
+            let mut totals = Totals::new(&plan.shape());
+            let mut recorder = Recorder::new(0, &[1]);
+            recorder.due(0, 1_000_000);
+            let next = Box::new(Interval::new(0, &[1]));
+            totals.add(0, &recorder.take(250_000_000, Gauges::default(), next));
+            let glance = Gatherer::default().gather(&plan, &totals, TICK).expect("the first");
+            let known = (glance.lag_p99_ms.is_some(), glance.lag_whole_p99_ms.is_some());
+            assert_eq!(known, (late, late), "{:?}", plan.scenarios[0].executor);
+        }
+    }
+
+    #[test]
+    fn iterations_are_what_is_done_of_a_plan_that_counts_them() {
+        let vus = Some("5".to_owned());
+        let iterations = Some("100".to_owned());
+        let counted = plan(ScenarioOptions { vus, iterations, ..Default::default() });
+        let mut counts = Counts::new(1);
+        counts.ended = 25;
+        let (done, left) = progress(&counted, &counts, Duration::from_secs(10));
+        assert_eq!((done, left), (0.25, Some(Duration::from_secs(30))));
+        let timed =
+            plan(ScenarioOptions { duration: Some("40s".to_owned()), ..Default::default() });
+        let (done, left) = progress(&timed, &counts, Duration::from_secs(10));
+        assert_eq!((done, left), (0.25, Some(Duration::from_secs(30))));
+    }
+}

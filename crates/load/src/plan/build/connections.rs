@@ -1,0 +1,212 @@
+//! What carries requests, from options.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::Builder;
+use crate::limits::CONNECTIONS_MAX;
+use crate::plan::{
+    Connections, Executor, Keeping, LocalAddresses, Protocol, ScenarioOptions, Target, Tls,
+    addresses,
+};
+
+/// Connections that are kept, of an open model: with answers within 30 ms enough for 16,000 requests
+/// a second, and with a few other files within the 1,024 that a process may commonly open.
+const KEPT: usize = 512;
+/// Connections open at once when each request has a new one.
+const NEW: usize = 4_096;
+/// Requests at once on a connection of HTTP/2: what servers commonly allow.
+const STREAMS: usize = 100;
+const STREAMS_MAX: u64 = 10_000;
+
+/// How long the kernel keeps the port of a connection that was closed (TIME_WAIT).
+const TIME_WAIT_SECONDS: f64 = 60.0;
+/// Ports that it hands out by default for each pair of addresses: 32768 to 60999.
+const PORTS: f64 = 28_232.0;
+/// At least so many source addresses are used for a loopback target, which cost nothing.
+const LOOPBACK_MIN: f64 = 16.0;
+/// 127.0.0.2 to 127.0.0.254.
+const LOOPBACK_MAX: f64 = 253.0;
+
+impl Builder {
+    pub(super) fn connections(
+        &mut self,
+        options: &ScenarioOptions,
+        executor: Option<&Executor>,
+        target: Option<&Target>,
+    ) -> Option<Connections> {
+        let protocol = self.protocol(options);
+        let keeping = self.keeping(options, executor?, protocol)?;
+        let tls = self.tls(options);
+        let local = self.local(options, executor?, target, keeping)?;
+        Some(Connections { keeping, protocol, tls, local })
+    }
+
+    fn protocol(&mut self, options: &ScenarioOptions) -> Protocol {
+        let streams = self.count("streams", options.streams.as_deref(), STREAMS_MAX);
+        if options.http2 == Some(true) {
+            let streams = streams.and_then(|streams| usize::try_from(streams).ok());
+            return Protocol::Http2 { streams_max: streams.unwrap_or(STREAMS) };
+        }
+        if options.streams.is_some() {
+            self.faults.add("streams", "HTTP/1.1 has none; it needs --http2");
+        }
+        Protocol::Http1
+    }
+
+    fn keeping(
+        &mut self,
+        options: &ScenarioOptions,
+        executor: &Executor,
+        protocol: Protocol,
+    ) -> Option<Keeping> {
+        let is_new = options.connection_per_user == Some(true);
+        let users = users_max(executor);
+        let asked =
+            self.count("connections", options.connections.as_deref(), CONNECTIONS_MAX as u64);
+        if users.is_some() && options.connections.is_some() {
+            let words = "each user of a closed model has one of its own; it needs --rate";
+            self.faults.add("connections", words);
+        }
+        // `--vus` beside `--rps` says how many carry the rate.
+        let carriers = options.rps.as_ref().and(options.vus.as_deref());
+        let carriers = self.count("vus", carriers, CONNECTIONS_MAX as u64);
+        if carriers.is_some() && options.connections.is_some() {
+            self.faults.add("connections", "with --rps the --vus are the connections");
+        }
+        let default = if is_new { NEW } else { KEPT };
+        let max = users.or(carriers).or(asked).and_then(|max| usize::try_from(max).ok());
+        let max = max.unwrap_or(default);
+        if !is_new {
+            if options.close.is_some() {
+                self.faults.add("close", "connections are kept; it needs --connection-per-user");
+            }
+            return Some(Keeping::Alive { max });
+        }
+        let is_http2 = matches!(protocol, Protocol::Http2 { .. });
+        let server_closes = match options.close.as_deref() {
+            None => !is_http2,
+            Some("client") => false,
+            Some("server") if !is_http2 => true,
+            Some("server") => {
+                self.faults.add("close", "HTTP/2 cannot ask the server to close; use client");
+                return None;
+            }
+            Some(other) => {
+                self.faults.add("close", format!("`{other}` is neither client nor server"));
+                return None;
+            }
+        };
+        let who = if server_closes { "server" } else { "client" };
+        let beside =
+            if server_closes { "it keeps the port for TIME_WAIT" } else { "it keeps its own" };
+        self.note(format!(
+            "each request has a new connection; the {who} closes it first: {beside}"
+        ));
+        Some(Keeping::PerRequest { max, server_closes })
+    }
+
+    fn tls(&mut self, options: &ScenarioOptions) -> Tls {
+        let client = match (&options.cert, &options.key) {
+            (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+            (Some(_), None) => {
+                self.faults.add("key", "a certificate needs its key");
+                None
+            }
+            (None, Some(_)) => {
+                self.faults.add("cert", "a key needs its certificate");
+                None
+            }
+            (None, None) => None,
+        };
+        for (name, file, label) in [
+            ("ca", &options.ca, "CERTIFICATE-----"),
+            ("cert", &options.cert, "CERTIFICATE-----"),
+            ("key", &options.key, "PRIVATE KEY-----"),
+        ] {
+            let Some(file) = file else { continue };
+            match std::fs::read_to_string(file) {
+                Ok(text) if text.contains(label) => {}
+                Ok(_) => {
+                    let what = label.trim_end_matches('-').to_ascii_lowercase();
+                    self.faults.add(name, format!("{file} holds no {what} in PEM"));
+                }
+                Err(error) => self.faults.add(name, format!("cannot read {file}: {error}")),
+            }
+        }
+        Tls {
+            ca: options.ca.as_ref().map(PathBuf::from),
+            client,
+            insecure: options.insecure_skip_tls_verify == Some(true),
+            resume: options.no_tls_resume != Some(true),
+        }
+    }
+
+    fn local(
+        &mut self,
+        options: &ScenarioOptions,
+        executor: &Executor,
+        target: Option<&Target>,
+        keeping: Keeping,
+    ) -> Option<LocalAddresses> {
+        if options.local_ips.is_empty() {
+            return Some(self.default_local(executor, target?, keeping));
+        }
+        let text = options.local_ips.join(",");
+        let local = self.faults.take("local-ips", addresses::parse(&text))?;
+        let target = target?.addresses.first()?;
+        if local.iter().any(|ip| ip.is_ipv4() != target.is_ipv4()) {
+            let (own, theirs) = if target.is_ipv4() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+            let words = format!("an {own} address reaches no target of {theirs} ({})", target.ip());
+            self.faults.add("local-ips", words);
+            return None;
+        }
+        Some(LocalAddresses::Of(local))
+    }
+
+    /// New connections to a loopback address come from as many addresses as their rate needs. The
+    /// whole of 127.0.0.0/8 is this machine's, so that nothing has to be set up for it.
+    fn default_local(
+        &mut self,
+        executor: &Executor,
+        target: &Target,
+        keeping: Keeping,
+    ) -> LocalAddresses {
+        let is_loopback = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_loopback());
+        let is_new = matches!(keeping, Keeping::PerRequest { .. });
+        if !is_new || !target.addresses.iter().all(|address| is_loopback(address.ip())) {
+            return LocalAddresses::Kernel;
+        }
+        let rate = match executor {
+            Executor::Arrivals(arrivals) => arrivals.rate_max(),
+            // How fast users come depends on the server.
+            _ => 50_000.0,
+        };
+        let needed = (rate * TIME_WAIT_SECONDS / PORTS * 1.5).ceil();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to what a byte holds"
+        )]
+        let count = needed.clamp(LOOPBACK_MIN, LOOPBACK_MAX) as u8;
+        let all: Vec<IpAddr> =
+            (2..2 + count).map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).collect();
+        self.note(format!(
+            "connections come from {count} addresses, 127.0.0.2 to {}, for want of ports on one \
+             (--local-ips chooses others)",
+            all[all.len() - 1]
+        ));
+        LocalAddresses::Of(all)
+    }
+}
+
+/// The most users that a closed model has at once.
+fn users_max(executor: &Executor) -> Option<u64> {
+    match executor {
+        Executor::Arrivals(_) => None,
+        Executor::Users { stages, .. } => stages.iter().map(|s| s.from.max(s.to)).max(),
+        Executor::SharedIterations { users, .. } | Executor::PerUserIterations { users, .. } => {
+            Some(*users)
+        }
+    }
+}

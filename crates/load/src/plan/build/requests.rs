@@ -1,0 +1,94 @@
+//! What requests say, from options.
+
+use super::Builder;
+use crate::plan::{ScenarioOptions, Target};
+use crate::request::{Data, Part, Requests, Spec, USAGE_BODY};
+
+/// As many as the product is made for.
+const PATIENTS: u64 = 1_000_000;
+/// Numbers up to here are exact wherever they are read as JSON.
+const PATIENTS_MAX: u64 = 1_000_000_000_000;
+/// As many items as a request of the longest can hold.
+const BATCH_MAX: u64 = 100_000;
+/// Methods whose requests have a body only if somebody asks for it.
+const WITHOUT_BODY: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
+
+impl Builder {
+    /// The requests, and the authority they are for, which a `Host` header may have set.
+    pub(super) fn requests(
+        &mut self,
+        scenario: &str,
+        options: &ScenarioOptions,
+        found: Option<&(Target, String)>,
+        seed: u64,
+    ) -> Option<(Requests, String)> {
+        let method = options.method.as_deref().unwrap_or("POST").to_ascii_uppercase();
+        let patients = options.patients.as_deref();
+        let patients = self.count("patients", patients, PATIENTS_MAX).unwrap_or(PATIENTS);
+        let batch = self.count("batch", options.batch.as_deref(), BATCH_MAX).unwrap_or(1);
+        let headers = self.headers(options);
+        let data = self.faults.parse("data", options.data_text.as_deref(), Data::parse);
+        if data.is_none() && options.data_text.is_some() {
+            // What would be said of its columns follows from it.
+            return None;
+        }
+        let default_body = (!WITHOUT_BODY.contains(&method.as_str())).then_some(USAGE_BODY);
+        let (target, path) = found?;
+        let host = headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let authority = host.map_or(&target.authority, |(_, value)| value);
+        if authority.contains("{{") {
+            self.faults.add("headers", "the host is the same for all requests: no templates in it");
+        }
+        let made = Requests::new(&Spec {
+            method: &method,
+            authority,
+            path,
+            headers: &headers,
+            body: options.body.as_deref().or(default_body),
+            idempotency_key: options.idempotency_key.as_deref(),
+            data: data.as_ref(),
+            batch,
+            patients,
+            seed,
+            scenario,
+        });
+        let requests = match made {
+            Ok(requests) => requests,
+            Err(faults) => {
+                for fault in faults {
+                    self.faults.add(key_of(fault.part), fault.words);
+                }
+                return None;
+            }
+        };
+        if !requests.body_is_what_it_says() {
+            let otherwise = "if that is meant, say so with --header 'Content-Type: …'";
+            self.note(format!("the body is sent as JSON and is none; {otherwise}"));
+        }
+        Some((requests, authority.clone()))
+    }
+
+    fn headers(&mut self, options: &ScenarioOptions) -> Vec<(String, String)> {
+        let mut headers = Vec::new();
+        for text in &options.headers {
+            match text.split_once(':') {
+                Some((name, value)) => {
+                    headers.push((name.trim().to_owned(), value.trim().to_owned()))
+                }
+                None => self.faults.add("headers", format!("`{text}` is not NAME: VALUE")),
+            }
+        }
+        headers
+    }
+}
+
+fn key_of(part: Part) -> &'static str {
+    match part {
+        Part::Method => "method",
+        Part::Path => "url",
+        Part::Header => "headers",
+        Part::IdempotencyKey => "idempotency-key",
+        Part::Body => "body",
+        Part::Batch => "batch",
+    }
+}

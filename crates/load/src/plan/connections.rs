@@ -1,0 +1,79 @@
+//! What carries requests.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// How requests are carried to a target.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// Kept or made anew.
+    pub keeping: Keeping,
+    /// The version of HTTP.
+    pub protocol: Protocol,
+    /// How TLS is spoken; of no use to a target of `http://`.
+    pub tls: Tls,
+    /// Where connections come from.
+    pub local: LocalAddresses,
+}
+
+/// Whether connections outlive a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// They do. Open models share `max` of them on each machine, made as they are needed, and a due
+    /// request that finds none free waits; each user of a closed model has one of its own.
+    Alive {
+        /// At least 1; over all workers of a machine.
+        max: usize,
+    },
+    /// Each request has a new one (`--connection-per-user`).
+    PerRequest {
+        /// Connections open at once on a machine; a request beyond waits.
+        max: usize,
+        /// Who closes: with `true` the request says `Connection: close` and the server closes first,
+        /// so that TIME_WAIT stays with it; with `false` the generator closes first and has it.
+        server_closes: bool,
+    },
+}
+
+impl Keeping {
+    /// Connections open at once on a machine.
+    pub fn max(self) -> usize {
+        match self {
+            Self::Alive { max } | Self::PerRequest { max, .. } => max,
+        }
+    }
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, one request in flight on each connection.
+    Http1,
+    /// HTTP/2 with so many requests in flight on each connection, or fewer if the server says so.
+    Http2 {
+        /// At least 1.
+        streams_max: usize,
+    },
+}
+
+/// How TLS is spoken.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM file of authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of a certificate of our own and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Trust whatever certificate is shown.
+    pub insecure: bool,
+    /// Resume sessions on new connections.
+    pub resume: bool,
+}
+
+/// The source addresses of connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalAddresses {
+    /// The kernel chooses.
+    Kernel,
+    /// These in turn; not empty.
+    Of(Vec<IpAddr>),
+}

@@ -1,0 +1,212 @@
+//! The scenario file: TOML in which the run's options and what all scenarios share stand at the top,
+//! and each scenario in a table of its own.
+//!
+//! ```toml
+//! url = "http://localhost:3000/api/usages"
+//! thresholds = ["http_req_duration: p(95)<5ms"]
+//!
+//! [scenarios.day]
+//! rate = "1M/m"
+//! duration = "60s"
+//! shape = "daily"
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::error::{Faults, PlanError};
+use super::nearest::hint;
+use super::options::members;
+use super::{Options, ScenarioOptions};
+use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX, REQUEST_BYTES_MAX};
+
+/// The key under which faults of the file itself are told: the flag that names it.
+const FILE: &str = "file";
+
+impl Options {
+    /// Reads a scenario file. Files that it names are looked for beside it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`Self::from_toml`] has them.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let mut faults = Faults::default();
+        let text = faults.take(FILE, read_text(path, FILE_BYTES_MAX));
+        let Some(text) = text else { return Err(PlanError::new(faults.all)) };
+        let mut options = Self::from_toml(&text)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let scenarios = options.scenarios.values_mut();
+        for scenario in scenarios.chain([&mut options.defaults]) {
+            let ScenarioOptions { body_file, data, ca, cert, key, .. } = scenario;
+            for file in [body_file, data, ca, cert, key].into_iter().flatten() {
+                *file = folder.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+        Ok(options)
+    }
+
+    /// Understands a scenario file's text.
+    ///
+    /// # Errors
+    /// Every unknown key, with the one that may have been meant, and every value of a wrong kind.
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        let mut faults = Faults::default();
+        let parsed = toml::from_str::<Map<String, Value>>(text)
+            .map_err(|error| error.to_string().trim_end().to_owned());
+        let mut top = faults.take(FILE, parsed).unwrap_or_default();
+        let mut scenarios = BTreeMap::new();
+        match top.remove("scenarios") {
+            None => {}
+            Some(Value::Object(tables)) => {
+                for (name, table) in tables {
+                    faults.scenario = Some(name.clone());
+                    let Value::Object(table) = table else {
+                        faults.add("scenarios", format!("write it as a table: [scenarios.{name}]"));
+                        continue;
+                    };
+                    let own = scenario(table, &mut faults);
+                    scenarios.insert(name, own);
+                }
+                faults.scenario = None;
+            }
+            Some(_) => faults.add("scenarios", "each is a table: [scenarios.NAME]"),
+        }
+        let run_keys = run_keys();
+        let (of_run, of_scenarios): (Map<_, _>, Map<_, _>) =
+            top.into_iter().partition(|(key, _)| run_keys.contains(key));
+        let mut run = members(&Self::default());
+        set(&mut run, of_run, &[], &mut faults, &|members| {
+            serde_json::from_value::<Self>(members).map(drop)
+        });
+        let run: Self = serde_json::from_value(Value::Object(run)).expect("each was tried");
+        let defaults = scenario(of_scenarios, &mut faults);
+        faults.done().map(|()| Self { defaults, scenarios, ..run })
+    }
+
+    /// These with the content of the files that they name, `body-file` and `data`, in the place of
+    /// the names: what other machines can be sent.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is too large.
+    pub fn embed_files(&self) -> Result<Self, PlanError> {
+        let mut faults = Faults::default();
+        let options = self.embedded(&mut faults);
+        faults.done().map(|()| options)
+    }
+
+    /// The same as far as it goes.
+    pub(super) fn embedded(&self, faults: &mut Faults) -> Self {
+        let mut options = self.clone();
+        let names = options.scenarios.iter_mut().map(|(name, own)| (Some(name.clone()), own));
+        for (name, scenario) in names.chain([(None, &mut options.defaults)]) {
+            faults.scenario = name;
+            scenario.embed(faults);
+        }
+        faults.scenario = None;
+        options
+    }
+}
+
+impl ScenarioOptions {
+    fn embed(&mut self, faults: &mut Faults) {
+        if self.body.is_some() && self.body_file.is_some() {
+            faults.add("body-file", "there is a --body already");
+        }
+        if self.data.is_some() && self.data_text.is_some() {
+            faults.add("data", "there is a `data-text` already");
+        }
+        let files = [
+            ("body-file", self.body_file.take(), &mut self.body, REQUEST_BYTES_MAX),
+            ("data", self.data.take(), &mut self.data_text, DATA_BYTES_MAX),
+        ];
+        for (key, file, into, bytes_max) in files {
+            let Some(file) = file else { continue };
+            if let Some(text) = faults.take(key, read_text(Path::new(&file), bytes_max)) {
+                // Editors end the last line; a body does not have that.
+                *into = Some(text.strip_suffix('\n').map_or(text.as_str(), |t| t).to_owned());
+            }
+        }
+    }
+}
+
+fn read_text(path: &Path, bytes_max: usize) -> Result<String, String> {
+    let shown = path.display();
+    let told = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let bytes = std::fs::metadata(path).map_err(told)?.len();
+    if bytes > bytes_max as u64 {
+        return Err(format!("{shown} has {bytes} bytes; at most {bytes_max} are read"));
+    }
+    std::fs::read_to_string(path).map_err(told)
+}
+
+/// The keys of a run beside those of its scenarios.
+fn run_keys() -> Vec<String> {
+    let all = members(&Options::default()).into_iter().map(|(key, _)| key);
+    all.filter(|key| key != "defaults" && key != "scenarios").collect()
+}
+
+fn scenario(table: Map<String, Value>, faults: &mut Faults) -> ScenarioOptions {
+    let mut all = members(&ScenarioOptions::default());
+    let beside = if faults.scenario.is_none() { run_keys() } else { Vec::new() };
+    set(&mut all, table, &beside, faults, &|members| {
+        serde_json::from_value::<ScenarioOptions>(members).map(drop)
+    });
+    serde_json::from_value(Value::Object(all)).expect("each was tried")
+}
+
+/// Sets the members of `all` from `table`. A value is tried as it is, then as the text or the list
+/// that it may stand for, so that `rate = 100` and `checks = "status is 200"` are understood.
+fn set(
+    all: &mut Map<String, Value>,
+    table: Map<String, Value>,
+    beside: &[String],
+    faults: &mut Faults,
+    fits: &dyn Fn(Value) -> serde_json::Result<()>,
+) {
+    for (key, value) in table {
+        if !all.contains_key(&key) {
+            let known = all.keys().chain(beside).map(String::as_str);
+            faults.add(FILE, format!("there is no key `{key}`{}", hint(&key, known)));
+            continue;
+        }
+        let alone = |value: &Value| {
+            fits(Value::Object([(key.clone(), value.clone())].into_iter().collect()))
+        };
+        let fitting =
+            std::iter::once(value.clone()).chain(readings(&value)).find(|v| alone(v).is_ok());
+        match (fitting, alone(&value)) {
+            (Some(fitting), _) => drop(all.insert(key, fitting)),
+            (None, wrong) => {
+                let words = wrong.err().map_or_else(String::new, |error| error.to_string());
+                faults.add(&key, words);
+            }
+        }
+    }
+}
+
+/// What else a value may stand for.
+fn readings(value: &Value) -> Vec<Value> {
+    let text = |value: &Value| match value {
+        Value::Number(number) => Value::String(number.to_string()),
+        other => other.clone(),
+    };
+    match value {
+        Value::Number(_) => vec![text(value)],
+        Value::String(_) => vec![Value::Array(vec![value.clone()])],
+        Value::Array(items) => vec![Value::Array(items.iter().map(text).collect())],
+        // Headers as a table; tags whose values are numbers.
+        Value::Object(members) => {
+            let line = |(name, value): (&String, &Value)| match text(value) {
+                Value::String(value) => Value::String(format!("{name}: {value}")),
+                other => other,
+            };
+            let texts = members.iter().map(|(name, value)| (name.clone(), text(value)));
+            vec![Value::Object(texts.collect()), Value::Array(members.iter().map(line).collect())]
+        }
+        Value::Null | Value::Bool(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! Where the target is inhale, its own count of usages is held against the client's: every 201 must
+//! be accounted for. The counters are read before and after the run from the admin listener.
+
+use std::time::Duration;
+
+use crate::fetch;
+use crate::measure::{Counts, Failure, Totals};
+use crate::outcome::Reconciliation;
+use crate::plan::{Plan, Scenario};
+use crate::request::Parts;
+
+/// The path to which usages are posted.
+const USAGES: &str = "/api/usages";
+/// A listener that may not be there is not waited for.
+const CONNECT: Duration = Duration::from_secs(1);
+const WHOLE: Duration = Duration::from_secs(10);
+/// The exposition of a server of many cores is some tens of kilobytes.
+const BYTES_MAX: u64 = 4 << 20;
+/// Requests that are looked at for how many usages each holds.
+const LOOKS: u64 = 16;
+
+/// Where the server's counters are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum MetricsUrl {
+    /// Where inhale has them unless told otherwise: at the port after the target's. If there is
+    /// nothing of the kind, nothing is said.
+    #[default]
+    Usual,
+    /// Here, and nowhere else (`--metrics-url`).
+    At(String),
+    /// Nowhere: do not ask.
+    Nowhere,
+}
+
+/// Why counters that were asked for cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// It is not there, or is no HTTP.
+    #[error("--metrics-url {url} cannot be read: {why}")]
+    Unreadable {
+        /// As it was given.
+        url: String,
+        /// In words.
+        why: String,
+    },
+    /// The plan posts no usages, or to several servers, or unknown numbers of them.
+    #[error("--metrics-url {url} is of no use: {why}")]
+    Useless {
+        /// As it was given.
+        url: String,
+        /// In words.
+        why: &'static str,
+    },
+}
+
+/// The counters before the run, and what is needed to make sense of those after it.
+#[derive(Debug)]
+pub struct Before {
+    url: String,
+    counted: u64,
+    /// Whether the user named the place, and so must be told when it is gone.
+    named: bool,
+    /// Usages of each request of each scenario, in the plan's order; 0 where it posts none.
+    usages_each: Vec<u64>,
+}
+
+/// Reads the counters before the run. `None` when the target is not inhale, as far as one can see.
+///
+/// # Errors
+/// When the user named the place and it does not have them.
+pub fn before(plan: &Plan, metrics: &MetricsUrl) -> Result<Option<Before>, MetricsError> {
+    let (url, named) = match metrics {
+        MetricsUrl::Nowhere => return Ok(None),
+        MetricsUrl::At(url) => (url.clone(), true),
+        MetricsUrl::Usual => match usual(plan) {
+            Some(url) => (url, false),
+            None => return Ok(None),
+        },
+    };
+    match (usages_each(plan), read(&url)) {
+        (Ok(usages_each), Ok(counted)) => Ok(Some(Before { url, counted, named, usages_each })),
+        _ if !named => Ok(None),
+        (Err(why), _) => Err(MetricsError::Useless { url, why }),
+        (_, Err(why)) => Err(MetricsError::Unreadable { url, why }),
+    }
+}
+
+impl Before {
+    /// Reads the counters again and compares.
+    pub fn after(&self, totals: &Totals) -> Option<Reconciliation> {
+        match read(&self.url) {
+            Ok(counted) if counted >= self.counted => {
+                Some(compare(counted - self.counted, &self.client(totals)))
+            }
+            Ok(_) => Some(self.failed(totals, "the server was started anew during the run")),
+            // What was asked for and cannot be shown must not pass for shown.
+            Err(why) if self.named => Some(self.failed(totals, &why)),
+            Err(_) => None,
+        }
+    }
+
+    fn failed(&self, totals: &Totals, why: &str) -> Reconciliation {
+        let Client { acknowledged, unknown, .. } = self.client(totals);
+        let words = format!(
+            "{acknowledged} usages were acknowledged, and the server's count could not be compared: \
+             {why} ({}).",
+            self.url
+        );
+        Reconciliation { acknowledged, counted: 0, unknown, agrees: false, words }
+    }
+
+    fn client(&self, totals: &Totals) -> Client {
+        let mut client = Client::default();
+        for (scenario, each) in totals.scenarios.iter().zip(&self.usages_each) {
+            let created = status(&scenario.counts, |status| status == 201);
+            let unknown = unknown(&scenario.counts);
+            client.acknowledged += created * each;
+            client.unknown += if *each > 0 { unknown } else { 0 };
+            client.unknown_usages += unknown * each;
+        }
+        client
+    }
+}
+
+/// What the client knows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Client {
+    /// Usages that a 201 was received for.
+    acknowledged: u64,
+    /// Requests whose outcome it does not know, and the usages in them.
+    unknown: u64,
+    unknown_usages: u64,
+}
+
+/// Requests that the server may have stored and not told of: those that were sent and have no whole
+/// answer, those with an answer of which nobody knows who gave it (500, 502, 504), and batches of
+/// which a part was stored (207).
+fn unknown(counts: &Counts) -> u64 {
+    let sent = [
+        Failure::Reset,
+        Failure::ClosedEarly,
+        Failure::Timeout,
+        Failure::Garbage,
+        Failure::Interrupted,
+    ];
+    let unanswered: u64 = sent.iter().map(|failure| counts.failures[*failure as usize]).sum();
+    unanswered + status(counts, |status| matches!(status, 207 | 500 | 502 | 504))
+}
+
+fn status(counts: &Counts, of: impl Fn(u16) -> bool) -> u64 {
+    counts.statuses().filter(|(status, _)| of(*status)).map(|(_, count)| count).sum()
+}
+
+fn compare(counted: u64, client: &Client) -> Reconciliation {
+    let Client { acknowledged, unknown, unknown_usages } = *client;
+    let agrees = (acknowledged..=acknowledged + unknown_usages).contains(&counted);
+    let told = format!("{acknowledged} usages were acknowledged and the server counted {counted}");
+    let words = match counted.checked_sub(acknowledged) {
+        Some(0) => format!("{told}: every 201 is accounted for."),
+        Some(more) if agrees => format!(
+            "{told}: every 201 is accounted for, and the {more} more are among {unknown} requests \
+             whose outcome is not known."
+        ),
+        Some(more) => format!(
+            "{told}, {more} more, and only {unknown_usages} usages have no known outcome: another \
+             client posted meanwhile, or a usage was stored twice."
+        ),
+        None => format!(
+            "{told}, {} fewer: the server acknowledged what it did not count, or was started anew \
+             during the run.",
+            acknowledged - counted
+        ),
+    };
+    Reconciliation { acknowledged, counted, unknown, agrees, words }
+}
+
+/// The port after the target's, as `inhale serve` has it.
+fn usual(plan: &Plan) -> Option<String> {
+    let target = &posting(plan)?.target;
+    let port = target.addresses.first()?.port().checked_add(1)?;
+    let host = &target.host;
+    Some(if host.contains(':') {
+        format!("http://[{host}]:{port}/metrics")
+    } else {
+        format!("http://{host}:{port}/metrics")
+    })
+}
+
+/// The first scenario that posts usages.
+fn posting(plan: &Plan) -> Option<&Scenario> {
+    plan.scenarios.iter().find(|scenario| usages_in(scenario) != Some(0))
+}
+
+/// How many usages each request holds, by scenario.
+fn usages_each(plan: &Plan) -> Result<Vec<u64>, &'static str> {
+    let first = posting(plan).ok_or("the plan posts no usages to /api/usages")?;
+    let each = plan.scenarios.iter().map(|scenario| match usages_in(scenario) {
+        Some(0) => Ok(0),
+        _ if scenario.target.authority != first.target.authority => {
+            Err("the plan posts usages to several servers")
+        }
+        Some(each) => Ok(each),
+        None => Err("the plan's batches are of different sizes"),
+    });
+    each.collect()
+}
+
+/// How many usages each request of a scenario holds; `None` when they differ.
+fn usages_in(scenario: &Scenario) -> Option<u64> {
+    let mut parts = Parts::default();
+    let mut each = (0..LOOKS).map(|number| {
+        scenario.requests.fill_parts(number, 0, &mut parts);
+        usages_of(&parts)
+    });
+    let first = each.next()?;
+    each.all(|usages| usages == first).then_some(first)
+}
+
+fn usages_of(parts: &Parts) -> u64 {
+    let path = parts.path.split('?').next().unwrap_or_default();
+    if parts.method != "POST" || path != USAGES {
+        return 0;
+    }
+    let lines = parts
+        .headers
+        .iter()
+        .any(|(name, value)| name == "content-type" && value.contains("ndjson"));
+    let items = if lines {
+        parts.body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count()
+    } else if parts.body.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(&parts.body).map_or(0, |all| all.len())
+    } else {
+        1
+    };
+    items as u64
+}
+
+/// Usages that the server has counted since its start, accepted or replayed.
+fn read(url: &str) -> Result<u64, String> {
+    let (status, text) = fetch::get(&fetch::agent(CONNECT, WHOLE), url, BYTES_MAX)
+        .map_err(|error| error.to_string())?;
+    if status != 200 {
+        return Err(format!("it answers with status {status}"));
+    }
+    counted(&text).ok_or_else(|| "it has no counters of inhale".to_owned())
+}
+
+fn counted(text: &str) -> Option<u64> {
+    let counter = |name: &str| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        value.split(' ').next()?.parse::<u64>().ok()
+    };
+    Some(counter("inhale_usages_accepted_total")? + counter("inhale_usages_replayed_total")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::fixture::{self, Figures, MS};
+    use crate::measure::Ended;
+
+    const TEXT: &str = "# HELP inhale_usages_accepted Usages.\n# TYPE inhale_usages_accepted counter\n\
+                        inhale_usages_accepted_total 40\ninhale_usages_replayed_total 2\n\
+                        inhale_usages_refused_total{reason=\"invalid\"} 7\n# EOF\n";
+
+    #[test]
+    fn counters_are_read() {
+        assert_eq!(counted(TEXT), Some(42));
+        for text in ["", "inhale_usages_accepted_total 40\n", &TEXT.replace("40", "many")] {
+            assert_eq!(counted(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn usages_of_a_request() {
+        let check = |method: &str, path: &str, kind: &str, body: &str, usages: u64| {
+            let parts = Parts {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                headers: vec![("content-type".to_owned(), kind.to_owned())],
+                body: body.as_bytes().to_vec(),
+            };
+            assert_eq!(usages_of(&parts), usages, "{method} {path} {body}");
+        };
+        check("POST", "/api/usages", "application/json", "{}", 1);
+        check("POST", "/api/usages?a=b", "application/json", " [{}, {\"a\":[1,2]}]", 2);
+        check("POST", "/api/usages", "application/json", "[", 0);
+        check("POST", "/api/usages", "application/x-ndjson", "{}\n{}\n\n{}", 3);
+        check("GET", "/api/usages", "application/json", "", 0);
+        check("POST", "/api/usages/search", "application/json", "{}", 0);
+    }
+
+    #[track_caller]
+    fn check(acknowledged: u64, unknown: u64, counted: u64, agrees: bool, words: &str) {
+        let client = Client { acknowledged, unknown, unknown_usages: unknown };
+        let found = compare(counted, &client);
+        assert_eq!(found.agrees, agrees, "{found:?}");
+        assert!(found.words.contains(words) && found.words.ends_with('.'), "{}", found.words);
+    }
+
+    #[test]
+    fn unknown_outcomes_bound_the_difference() {
+        check(
+            100,
+            0,
+            100,
+            true,
+            "100 usages were acknowledged and the server counted 100: every 201",
+        );
+        check(100, 5, 100, true, "every 201");
+        check(100, 5, 103, true, "the 3 more are among 5 requests");
+        check(100, 5, 105, true, "the 5 more");
+        check(100, 5, 106, false, "6 more, and only 5 usages");
+        check(100, 0, 101, false, "another client posted meanwhile");
+        check(100, 5, 99, false, "1 fewer");
+    }
+
+    #[test]
+    fn what_the_client_knows_is_counted_by_usages() {
+        let mut figures = Figures::new(&[1, 0]);
+        for _ in 0..10 {
+            figures.answered(0, 5 * MS, 201, 1);
+        }
+        figures.answered(0, 5 * MS, 500, 0);
+        figures.answered(0, 5 * MS, 503, 0);
+        for failure in Failure::ALL {
+            figures.ended(0, 0, 5 * MS, Ended::Failed(failure), 0);
+        }
+        figures.answered(1, 5 * MS, 201, 0);
+        let before =
+            Before { url: String::new(), counted: 0, named: false, usages_each: vec![3, 0] };
+        let client = before.client(&figures.totals());
+        // Of the ten failures five were before anything was sent.
+        assert_eq!(
+            (client.acknowledged, client.unknown, client.unknown_usages),
+            (30, 6, 18),
+            "{client:?}"
+        );
+    }
+
+    #[test]
+    fn counters_that_cannot_be_read_fail_only_when_asked_for() {
+        let gone = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/metrics", gone.local_addr().expect("it is bound"));
+        drop(gone);
+        let totals = Figures::new(&[1]).totals();
+        let before = |named| Before { url: url.clone(), counted: 0, named, usages_each: vec![1] };
+        assert_eq!(before(false).after(&totals), None);
+        let failed = before(true).after(&totals).expect("it was asked for");
+        assert!(!failed.agrees && failed.words.contains(&url), "{failed:?}");
+    }
+
+    #[test]
+    fn a_server_that_counts_anew_cannot_be_compared() {
+        let before = |counted| Before {
+            url: answer_once(TEXT),
+            counted,
+            named: false,
+            usages_each: vec![1],
+        };
+        let mut figures = Figures::new(&[1]);
+        figures.answered(0, 5 * MS, 201, 1);
+        let totals = figures.totals();
+        let agrees = before(41).after(&totals).expect("it can be read");
+        assert!(agrees.agrees, "{agrees:?}");
+        let anew = before(43).after(&totals).expect("it can be read");
+        assert!(!anew.agrees && anew.words.contains("started anew"), "{anew:?}");
+    }
+
+    /// The URL of a server that answers one request with this text.
+    fn answer_once(text: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody comes");
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).expect("it asks");
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+                .expect("it listens");
+        });
+        url
+    }
+
+    #[test]
+    fn a_plan_without_usages_is_no_case_for_it() {
+        // A request of no method posts nothing.
+        let mut plan = fixture::plan();
+        plan.scenarios.clear();
+        assert!(before(&plan, &MetricsUrl::Usual).expect("nothing is said").is_none());
+        let asked = before(&plan, &MetricsUrl::At("http://127.0.0.1:1/metrics".to_owned()));
+        assert!(matches!(asked, Err(MetricsError::Useless { .. })), "{asked:?}");
+    }
+}

@@ -1,0 +1,87 @@
+//! The time between a run's start and its end: measurements are added up, observers are shown them,
+//! and the run is ended early when a threshold or somebody wants it.
+
+use std::time::Duration;
+
+use super::source::{Finished, Source, Step};
+use super::stop::StopFlag;
+use crate::judge;
+use crate::measure::Totals;
+use crate::observe::Observer;
+use crate::outcome::Ending;
+use crate::plan::Plan;
+
+/// Observers are shown the figures no more often than this.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
+/// Thresholds that end a run are looked at no more often than this: each merges distributions.
+const JUDGED_EVERY: Duration = Duration::from_secs(1);
+/// How long a pressed flag may go unnoticed.
+const NOTICED_WITHIN: Duration = Duration::from_millis(50);
+
+/// A run that is over, not yet judged.
+#[derive(Debug)]
+pub(super) struct Conducted {
+    pub(super) totals: Totals,
+    pub(super) ending: Ending,
+    /// When it was told to end, since its start.
+    pub(super) stopped_at: Option<Duration>,
+    pub(super) finished: Finished,
+}
+
+/// Follows a run to its end. `now_ns` reads the monotonic clock.
+pub(super) fn conduct<S: Source>(
+    plan: &Plan,
+    mut source: S,
+    observers: &mut [&mut dyn Observer],
+    stop: &StopFlag,
+    now_ns: &dyn Fn() -> u64,
+) -> Conducted {
+    let start_ns = source.start_ns();
+    let mut totals = Totals::new(&plan.shape());
+    let mut ending = Ending::Completed;
+    let mut stopped_at = None;
+    let mut given_up = false;
+    let (mut shown, mut judged) = (None, Duration::ZERO);
+    loop {
+        match source.next(NOTICED_WITHIN) {
+            Step::Interval(machine, interval) => {
+                totals.add(machine, &interval);
+                source.give_back(machine, interval);
+            }
+            Step::Nothing => {}
+            Step::Ended => break,
+        }
+        let at = Duration::from_nanos(now_ns().saturating_sub(start_ns));
+        let presses = stop.presses();
+        if stopped_at.is_none() && presses > 0 {
+            (ending, stopped_at) = (Ending::Interrupted, Some(at));
+            source.stop();
+        }
+        // A run that is ending for a threshold has one press less to wait for.
+        if !given_up && (presses > 1 || (presses > 0 && ending == Ending::Aborted)) {
+            given_up = true;
+            source.stop_now();
+        }
+        if stopped_at.is_none() && at.saturating_sub(judged) >= JUDGED_EVERY {
+            judged = at;
+            if judge::abort(plan, &totals, since_first_scenario(plan, at)).is_some() {
+                (ending, stopped_at) = (Ending::Aborted, Some(at));
+                source.stop();
+            }
+        }
+        if shown.is_none_or(|shown| at.saturating_sub(shown) >= SHOWN_EVERY) {
+            shown = Some(at);
+            for observer in &mut *observers {
+                observer.tick(plan, &totals, at);
+            }
+        }
+    }
+    let finished = source.finish();
+    Conducted { totals, ending, stopped_at, finished }
+}
+
+/// Since the first scenario began, when it is `at` since the run did.
+pub(super) fn since_first_scenario(plan: &Plan, at: Duration) -> Duration {
+    let first = plan.scenarios.iter().map(|scenario| scenario.start).min();
+    at.saturating_sub(first.unwrap_or_default())
+}

@@ -1,0 +1,266 @@
+//! The conductor with workers of the test's own, by a clock of the test's own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::*;
+use crate::fixture::{self, Figures, MS};
+use crate::measure::{Interval, Trend};
+use crate::outcome::{Ending, KernelCounters};
+use crate::plan::{Aggregate, Comparison, Metric, Threshold};
+
+/// A run of ten seconds in which each tick of a second has 100 answers.
+struct Script {
+    now_ns: Rc<Cell<u64>>,
+    log: Rc<RefCell<Vec<&'static str>>>,
+    /// Answered with this.
+    status: u16,
+    /// Ticks to come after it was told to stop.
+    grace: u64,
+    missing: Vec<String>,
+    /// Presses the flag when that tick comes.
+    press_at: Vec<u64>,
+    stop: Rc<StopFlag>,
+    tick: u64,
+}
+
+const START_NS: u64 = 1_000;
+const TICK_NS: u64 = 1_000 * MS;
+const TICKS: u64 = 10;
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            now_ns: Rc::new(Cell::new(0)),
+            log: Rc::default(),
+            status: 201,
+            grace: 0,
+            missing: Vec::new(),
+            press_at: Vec::new(),
+            stop: Rc::new(StopFlag::new()),
+            tick: 0,
+        }
+    }
+
+    fn interval(&self) -> Box<Interval> {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..100 {
+            figures.answered(0, 5 * MS, self.status, 1);
+        }
+        let mut interval = figures.tick(TICK_NS, 0.1);
+        interval.from_ns = (self.tick - 1) * TICK_NS;
+        interval.until_ns = self.tick * TICK_NS;
+        interval
+    }
+}
+
+impl Source for Script {
+    fn start_ns(&self) -> u64 {
+        START_NS
+    }
+
+    fn next(&mut self, _wait: Duration) -> Step {
+        let stopped = self.log.borrow().contains(&"stop");
+        let given_up = self.log.borrow().contains(&"stop now");
+        if given_up || self.tick >= TICKS || (stopped && self.grace == 0) {
+            return Step::Ended;
+        }
+        self.grace -= u64::from(stopped);
+        self.tick += 1;
+        self.now_ns.set(START_NS + self.tick * TICK_NS);
+        for _ in self.press_at.iter().filter(|at| **at == self.tick) {
+            self.stop.press();
+        }
+        Step::Interval(0, self.interval())
+    }
+
+    fn give_back(&mut self, machine: usize, _interval: Box<Interval>) {
+        assert_eq!(machine, 0);
+        self.log.borrow_mut().push("give back");
+    }
+
+    fn stop(&mut self) {
+        self.log.borrow_mut().push("stop");
+    }
+
+    fn stop_now(&mut self) {
+        self.log.borrow_mut().push("stop now");
+    }
+
+    fn finish(self) -> Finished {
+        Finished {
+            missing: self.missing,
+            machines: vec!["a machine".to_owned()],
+            kernel: Some(KernelCounters::default()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Watching {
+    notes: Vec<String>,
+    ticks: Vec<(Duration, u64)>,
+    ended: Option<Outcome>,
+}
+
+impl Observer for Watching {
+    fn begin(&mut self, _plan: &Plan, notes: &[String]) {
+        self.notes = notes.to_vec();
+    }
+
+    fn tick(&mut self, _plan: &Plan, totals: &Totals, at: Duration) {
+        self.ticks.push((at, totals.counts(|_| true).ended));
+    }
+
+    fn end(&mut self, _plan: &Plan, _totals: &Totals, outcome: &Outcome) {
+        self.ended = Some(outcome.clone());
+    }
+}
+
+/// Follows the script to its end and judges it. The second is what the source was told but for
+/// intervals given back, the third how many those were.
+fn follow(plan: &Plan, script: Script) -> (Outcome, Vec<&'static str>, usize) {
+    let (now, log, stop) =
+        (Rc::clone(&script.now_ns), Rc::clone(&script.log), Rc::clone(&script.stop));
+    let conducted = conduct(plan, script, &mut [], &stop, &move || now.get());
+    let context = RunContext { command: "inhale load".to_owned(), ..RunContext::default() };
+    let outcome = outcome(plan, &context, None, &conducted, 7);
+    let told: Vec<_> = log.borrow().iter().copied().filter(|told| *told != "give back").collect();
+    let given_back = log.borrow().len() - told.len();
+    (outcome, told, given_back)
+}
+
+fn failing_threshold(abort_after_s: u64) -> Threshold {
+    Threshold {
+        text: "http_req_duration: max<1ms".to_owned(),
+        metric: Metric::Trend(Trend::Duration),
+        tags: BTreeMap::new(),
+        aggregate: Aggregate::Max,
+        comparison: Comparison::Below,
+        value: 1.0,
+        abort_after: Some(Duration::from_secs(abort_after_s)),
+    }
+}
+
+#[test]
+fn a_run_to_its_end_is_whole() {
+    let (outcome, told, given_back) = follow(&fixture::plan(), Script::new());
+    assert_eq!((told, given_back), (vec![], 10));
+    assert_eq!(outcome.ending, Ending::Completed);
+    assert_eq!(outcome.elapsed, Duration::from_secs(10));
+    assert_eq!(outcome.health.asked_per_second, Some(100.0));
+    assert!((outcome.health.achieved_per_second - 100.0).abs() < 1e-9);
+    assert_eq!(outcome.health.invalid, Vec::<String>::new());
+    assert_eq!(outcome.machines, ["a machine"]);
+    assert_eq!((outcome.command.as_str(), outcome.started_wall_ns), ("inhale load", 7));
+    assert_eq!(outcome.exit_code(), exit::PASSED);
+}
+
+#[test]
+fn observers_see_it_begin_go_on_and_end() {
+    let plan = fixture::plan();
+    let (mut one, mut two) = (Watching::default(), Watching::default());
+    let start = || Ok(Script { tick: 0, ..Script::new() });
+    let notes = ["a note".to_owned()];
+    let context = RunContext { metrics: MetricsUrl::Nowhere, ..RunContext::default() };
+    let observers: &mut [&mut dyn Observer] = &mut [&mut one, &mut two];
+    let (totals, outcome) =
+        run_on(&plan, &context, &notes, start, observers, &StopFlag::new()).expect("it starts");
+    assert_eq!(totals.counts(|_| true).ended, 1_000);
+    for seen in [one, two] {
+        assert_eq!(seen.notes, notes);
+        assert!(!seen.ticks.is_empty(), "it was shown nothing");
+        assert_eq!(seen.ended.expect("it is told of the end").elapsed, outcome.elapsed);
+    }
+}
+
+#[test]
+fn observers_are_shown_no_more_than_ten_frames_a_second() {
+    /// Passes 10 ms with each look, and ends after two seconds.
+    struct Idle(Rc<Cell<u64>>);
+    impl Source for Idle {
+        fn start_ns(&self) -> u64 {
+            0
+        }
+        fn next(&mut self, _wait: Duration) -> Step {
+            self.0.set(self.0.get() + 10 * MS);
+            if self.0.get() > 2_000 * MS { Step::Ended } else { Step::Nothing }
+        }
+        fn give_back(&mut self, _machine: usize, _interval: Box<Interval>) {}
+        fn stop(&mut self) {}
+        fn stop_now(&mut self) {}
+        fn finish(self) -> Finished {
+            Finished::default()
+        }
+    }
+    let now = Rc::new(Cell::new(0));
+    let mut watching = Watching::default();
+    let idle = Idle(Rc::clone(&now));
+    let observers: &mut [&mut dyn Observer] = &mut [&mut watching];
+    conduct(&fixture::plan(), idle, observers, &StopFlag::new(), &move || now.get());
+    assert_eq!(watching.ticks.len(), 20, "{:?}", watching.ticks);
+}
+
+#[test]
+fn one_press_ends_gracefully_and_a_second_at_once() {
+    let pressed = Script { press_at: vec![2], grace: 2, ..Script::new() };
+    let (outcome, told, given_back) = follow(&fixture::plan(), pressed);
+    assert_eq!((told, given_back), (vec!["stop"], 4), "two ticks are in the graceful stop");
+    assert_eq!(outcome.ending, Ending::Interrupted);
+    assert_eq!(outcome.exit_code(), exit::INTERRUPTED);
+    assert!(outcome.health.warnings[0].contains("2.0 s of 10.0 s"), "{:?}", outcome.health);
+    let pressed = Script { press_at: vec![2, 4], grace: 20, ..Script::new() };
+    let (_, told, given_back) = follow(&fixture::plan(), pressed);
+    assert_eq!((told, given_back), (vec!["stop", "stop now"], 4));
+}
+
+#[test]
+fn a_threshold_ends_the_run_after_its_delay() {
+    let mut plan = fixture::plan();
+    plan.thresholds = vec![failing_threshold(3)];
+    let (outcome, told, given_back) = follow(&plan, Script::new());
+    assert_eq!((told, given_back), (vec!["stop"], 3));
+    assert_eq!(outcome.ending, Ending::Aborted);
+    assert_eq!(outcome.exit_code(), exit::THRESHOLDS);
+    // Somebody who cannot wait presses once.
+    let pressed = Script { press_at: vec![5], grace: 20, ..Script::new() };
+    let (outcome, told, _) = follow(&plan, pressed);
+    assert_eq!(told, ["stop", "stop now"]);
+    assert_eq!(outcome.ending, Ending::Aborted);
+    // The control: a threshold that does not ask for it lets the run go on.
+    plan.thresholds[0].abort_after = None;
+    let (outcome, told, _) = follow(&plan, Script::new());
+    assert_eq!((told, outcome.ending), (vec![], Ending::Completed));
+    assert_eq!(outcome.exit_code(), exit::THRESHOLDS);
+}
+
+#[test]
+fn what_is_missing_makes_it_partial() {
+    let missing = vec!["an agent is gone".to_owned()];
+    let (outcome, _, _) = follow(&fixture::plan(), Script { missing, ..Script::new() });
+    assert_eq!(outcome.exit_code(), exit::PARTIAL);
+}
+
+#[test]
+fn a_plan_that_cannot_work_sends_nothing() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut plan = fixture::plan();
+    plan.scenarios[0].target.addresses = vec![gone.local_addr().expect("it is bound")];
+    drop(gone);
+    let mut watching = Watching::default();
+    let observers: &mut [&mut dyn Observer] = &mut [&mut watching];
+    let context = RunContext::default();
+    let start = || -> Result<Script, RunError> { panic!("it was started") };
+    let refused = run_here(&plan, &context, start, observers, &StopFlag::new());
+    let error = refused.expect_err("nobody listens");
+    assert!(error.to_string().contains("Nobody listens"), "{error}");
+    assert_eq!(error.exit_code(), exit::CONFIGURATION);
+    assert!(watching.ticks.is_empty());
+}
+
+#[test]
+fn a_flag_counts_its_presses() {
+    let flag = StopFlag::new();
+    assert_eq!((flag.presses(), flag.press(), flag.press(), flag.presses()), (0, 1, 2, 2));
+}

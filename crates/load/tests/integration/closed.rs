@@ -1,0 +1,85 @@
+//! Closed models: users who wait for their answers and think.
+
+use std::time::Duration;
+
+use load::measure::{Failure, Trend};
+use load::plan::{Executor, Keeping, UserStage};
+
+use crate::plans::{plan, run, scenario, think, users};
+use crate::server::{CREATED, Server};
+
+#[test]
+fn each_user_has_a_connection_and_one_request_at_a_time() {
+    let server = Server::friendly();
+    let mut scenario = scenario(server.address, users(5, 500, 2));
+    // What connections open models share is of no concern to users.
+    scenario.connections.keeping = Keeping::Alive { max: 1 };
+    let ran = run(plan(scenario));
+    assert_eq!(server.accepted(), 5);
+    let seen = server.seen();
+    assert_eq!(ran.statuses(), [(201, seen.len() as u64)]);
+    for connection in 0..5 {
+        let mut of_user: Vec<_> = seen.iter().filter(|s| s.connection == connection).collect();
+        of_user.sort_by_key(|seen| seen.received_ns);
+        assert!(of_user.len() > 1, "user {connection} came once");
+        for pair in of_user.windows(2) {
+            let between_ns = pair[1].received_ns - pair[0].answered_ns;
+            assert!(between_ns >= 2_000_000, "it thought for {between_ns} ns only");
+        }
+    }
+    let iterations = ran.totals.scenarios[0].trend(Trend::Iteration).len();
+    assert!(ran.counts().ended - iterations <= 5, "the end cut {iterations} short");
+    assert!(ran.percentile(Trend::Iteration, 0.0) >= 1.998, "the think time is part of it");
+}
+
+#[test]
+fn users_come_and_go_over_time() {
+    let server = Server::friendly();
+    let stage = |ms, from, to| UserStage { duration: Duration::from_millis(ms), from, to };
+    let stages = vec![stage(300, 0, 6), stage(100, 6, 6), stage(300, 6, 0)];
+    let executor = Executor::Users { stages, think: think(1) };
+    let ran = run(plan(scenario(server.address, executor)));
+    assert_eq!(server.accepted(), 6);
+    // User n comes when the line reaches n + 1, and goes when it is back at n.
+    let seen = server.seen();
+    let mut firsts: Vec<u64> = (0..6)
+        .map(|c| seen.iter().filter(|s| s.connection == c).map(|s| s.received_ns).min().unwrap())
+        .collect();
+    firsts.sort_unstable();
+    for (number, first_ns) in (0..).zip(firsts) {
+        let comes_ns = ran.start_ns + (number + 1) * 50_000_000;
+        assert!(first_ns >= comes_ns, "user {number} came early");
+    }
+    assert_eq!(ran.counts().failed, 0, "who goes finishes first");
+}
+
+#[test]
+fn iterations_that_are_left_are_dropped() {
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            std::thread::sleep(Duration::from_millis(20));
+            peer.answer(&request, CREATED)?;
+        }
+        Ok(())
+    });
+    let duration_max = Duration::from_millis(100);
+    for executor in [
+        Executor::SharedIterations { users: 2, iterations: 1_000, duration_max, think: think(0) },
+        Executor::PerUserIterations { users: 2, iterations: 500, duration_max, think: think(0) },
+    ] {
+        let ran = run(plan(scenario(server.address, executor)));
+        assert_eq!(ran.counts().due, 1_000);
+        assert!(ran.counts().started <= 12, "{}", ran.counts().started);
+    }
+}
+
+#[test]
+fn users_whom_nobody_lets_in_do_not_spin() {
+    let server = Server::friendly();
+    let address = server.address;
+    drop(server);
+    let ran = run(plan(scenario(address, users(2, 500, 0))));
+    let [(Failure::Refused, count)] = ran.failures()[..] else { panic!("{:?}", ran.failures()) };
+    // Two users who rest for a tenth of a second each time.
+    assert!((2..=12).contains(&count), "{count} times");
+}

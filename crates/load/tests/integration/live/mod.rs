@@ -1,0 +1,7 @@
+//! The view of runs that are made up.
+
+mod metrics;
+mod pictures;
+mod synthetic;
+mod terminal;
+mod tmux;

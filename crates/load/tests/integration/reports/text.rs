@@ -1,0 +1,49 @@
+//! The report in text, held against what it printed when it was last looked at.
+
+use load::report::text::{TextOptions, render};
+
+use super::files::check_snapshot;
+use super::runs::{self, Run};
+
+fn text(run: &Run, options: &TextOptions) -> String {
+    render(&run.plan, &run.totals, &run.outcome, options)
+}
+
+#[test]
+fn each_state_has_its_report() {
+    for run in runs::all() {
+        check_snapshot(&format!("{}.txt", run.name), &text(run, &TextOptions::default()));
+    }
+}
+
+#[test]
+fn columns_are_those_that_were_chosen() {
+    let columns = "p(99.9),count,avg".parse().expect("columns");
+    let text = text(runs::named("passed"), &TextOptions { columns, colour: false });
+    let line = text.lines().find(|line| line.contains("http_req_duration.")).expect("the line");
+    let figures: Vec<&str> = line.split_whitespace().skip(1).collect();
+    assert_eq!(figures, ["p(99.9)=191.49ms", "count=60000", "avg=1.35ms"]);
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let run = runs::named("failed");
+    let plain = text(run, &TextOptions::default());
+    assert!(!plain.contains('\u{1b}'));
+    let painted = text(run, &TextOptions { colour: true, ..TextOptions::default() });
+    let mut pieces = painted.split("\u{1b}[");
+    let mut bare = pieces.next().expect("a first piece").to_owned();
+    for piece in pieces {
+        bare.push_str(piece.split_once('m').expect("a colour ends with m").1);
+    }
+    let trimmed: Vec<&str> = bare.lines().map(str::trim_end).collect();
+    assert!(painted.len() > plain.len() + 500, "it is painted");
+    assert_eq!(trimmed, plain.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn no_name_moves_the_cursor() {
+    let text = text(runs::named("hostile"), &TextOptions::default());
+    assert!(text.contains("<script>alert(1)</script>"), "a terminal minds no markup");
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
+}
