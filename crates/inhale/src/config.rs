@@ -177,7 +177,8 @@ pub(crate) fn parse(root: Command, layered: &[&str], args: Vec<OsString>) -> Res
     };
     file.check(&root)?;
     let known = variables(&root, layered);
-    let matches = layer(root, layered, &file).get_matches_from(args);
+    let matches = layer(root, layered, &file).try_get_matches_from(&args);
+    let matches = matches.unwrap_or_else(|error| exit(&error, &args));
     let mut strangers = Vec::new();
     if matches.subcommand_name().is_some_and(|name| layered.contains(&name)) {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -195,6 +196,20 @@ fn variables(root: &Command, layered: &[&str]) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// Tells what clap has to say and ends: with 2 when it is an error, as everywhere, but for `load`
+/// with k6's code for it.
+fn exit(error: &clap::Error, args: &[OsString]) -> ! {
+    // Nobody is left to tell when even that fails.
+    let _ = error.print();
+    let is_load = args.get(1).is_some_and(|word| word == "load");
+    let code = if error.use_stderr() && is_load {
+        i32::from(load::outcome::exit::CONFIGURATION)
+    } else {
+        error.exit_code()
+    };
+    std::process::exit(code)
 }
 
 /// One setting in force.

@@ -23,6 +23,7 @@ mod doctor;
 mod environment;
 mod flags;
 mod journal_commands;
+mod load;
 mod prove;
 mod serve;
 mod takeover;
@@ -65,6 +66,8 @@ enum Commands {
     Journal(journal_commands::JournalCommand),
     /// Crash a server under load again and again, and show that nothing acknowledged is lost
     Prove(prove::ProveFlags),
+    /// Send requests at a rate or from users, and tell how the server did
+    Load(Box<load::LoadCommand>),
     /// Check what a rate needs of this machine, and print the command that mends each shortage
     Doctor(doctor::DoctorFlags),
 }
@@ -96,8 +99,7 @@ fn main() -> ExitCode {
         config::parse(CommandLine::command(), &["serve", "config"], std::env::args_os().collect())
             .and_then(|parsed| run(&parsed));
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             errln!("inhale: {error:#}");
             ExitCode::from(2)
@@ -105,9 +107,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the subcommand: `true` when what it looked at is well. Errors exit with 2.
-fn run(parsed: &Parsed) -> Result<bool> {
-    match CommandLine::from_arg_matches(&parsed.matches)?.command {
+/// Runs the subcommand: failure when what it looked at is not well. Errors exit with 2.
+fn run(parsed: &Parsed) -> Result<ExitCode> {
+    let is_well = match CommandLine::from_arg_matches(&parsed.matches)?.command {
         Commands::Serve(flags) => serve::run(&flags.settings, &parsed.strangers).map(|()| true),
         Commands::Config(flags) => {
             for name in &parsed.strangers {
@@ -119,7 +121,10 @@ fn run(parsed: &Parsed) -> Result<bool> {
         Commands::Journal(command) => journal_commands::run(&command),
         Commands::Prove(flags) => prove::run(&flags),
         Commands::Doctor(flags) => doctor::run(&flags),
-    }
+        // Its exit codes are k6's.
+        Commands::Load(command) => return Ok(load::run(&command)),
+    };
+    is_well.map(|is_well| if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_config(flags: &ConfigFlags, matches: &ArgMatches, file: &ConfigFile) {

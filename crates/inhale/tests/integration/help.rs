@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::program::run;
 
-const COMMANDS: [(&str, &[&str]); 9] = [
+const COMMANDS: [(&str, &[&str]); 12] = [
     ("inhale", &[]),
     ("serve", &["serve"]),
     ("config", &["config"]),
     ("prove", &["prove"]),
+    ("load", &["load"]),
+    ("load-verify", &["load", "verify"]),
+    ("load-agent", &["load", "agent"]),
     ("doctor", &["doctor"]),
     ("journal", &["journal"]),
     ("journal-check", &["journal", "check"]),

@@ -1,5 +1,6 @@
 //! The program as whoever runs it sees it: processes, signals, files and sockets.
 
+mod accounting;
 mod acknowledged;
 mod client;
 mod clock;
@@ -12,6 +13,8 @@ mod http;
 mod index_folder;
 mod keys;
 mod listening;
+mod load_runs;
+mod loading;
 mod mounted;
 mod needs;
 mod overload;
@@ -23,4 +26,7 @@ mod program;
 mod proving;
 mod reading;
 mod slow_senders;
+#[path = "../../../load/tests/integration/live/tmux.rs"]
+mod tmux;
 mod upgrade;
+mod watching;

@@ -1,0 +1,189 @@
+//! `inhale load` as somebody runs it, against a real server: what it writes, how it ends, and several
+//! machines. How late a generator is depends on whoever else uses this machine, so a run may be called
+//! INVALID here; what was counted has to be right all the same.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use load::outcome::exit;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::needs::until;
+use crate::process::{Folder, PROGRAM, Server};
+use crate::program::run;
+
+const ACCEPTED: &str = "inhale_usages_accepted_total";
+const SECRET: (&str, &str) = ("INHALE_LOAD_SECRET", "a secret of this test alone");
+
+/// The words that load `server`, and these.
+fn words(server: &Server, more: &[&str]) -> Vec<String> {
+    let url = format!("http://{}/api/usages", server.address);
+    let metrics = format!("http://{}/metrics", server.admin);
+    let first = ["load", &url, "--metrics-url", &metrics, "--quiet", "--threads", "1"];
+    first.iter().chain(more).map(|word| (*word).to_owned()).collect()
+}
+
+fn load(server: &Server, more: &[&str]) -> Output {
+    let words = words(server, more);
+    run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+}
+
+/// Fails unless it ended so, or was too late to be trusted.
+#[track_caller]
+fn expect_code(output: &Output, code: u8) {
+    let ended = output.status.code().and_then(|code| u8::try_from(code).ok());
+    assert!(ended == Some(code) || ended == Some(exit::INVALID), "{code}: {output:?}");
+}
+
+fn started(words: &[String]) -> Child {
+    Command::new(PROGRAM)
+        .args(words)
+        .env_clear()
+        .env(SECRET.0, SECRET.1)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+/// Everything that a child said, once it has ended, and its exit code.
+fn ended(mut child: Child) -> (Option<i32>, String) {
+    until("the load ends", || child.try_wait().expect("it is our child").is_some());
+    let mut said = String::new();
+    child.stdout.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    (child.wait().expect("it has ended").code(), said)
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("it was written")
+}
+
+#[test]
+fn a_run_is_told_in_every_form() {
+    let (folder, notes) = (Folder::new(), tempfile::tempdir().expect("a folder can be made"));
+    let server = folder.serve(&[]);
+    let path = |name: &str| notes.path().join(name);
+    let flag = |name: &str| path(name).to_str().expect("it is text").to_owned();
+    let (html, summary, receipts) = (flag("r.html"), flag("s.json"), flag("ids"));
+    let (json, csv) = (format!("json={}", flag("p.json")), format!("csv={}", flag("p.csv")));
+    let output = load(
+        &server,
+        &[
+            "--rate",
+            "200",
+            "-d",
+            "2s",
+            "--html",
+            &html,
+            "--summary-export",
+            &summary,
+            "--receipts",
+            &receipts,
+            "--out",
+            &json,
+            "--out",
+            &csv,
+            "-t",
+            "check_failure_rate: rate<0.01",
+            "-H",
+            "X-Of-Nobody: secret-7321",
+        ],
+    );
+    expect_code(&output, exit::PASSED);
+    assert_eq!(server.figure(ACCEPTED), 400);
+    let said = String::from_utf8(output.stdout).expect("it is text");
+    for part in ["✓ 'rate<0.01'", "checks_succeeded...: 100.00% 400 out of 400", "counted=400"] {
+        assert!(said.contains(part), "nothing of {part:?} in {said}");
+    }
+    let summary: Value = serde_json::from_str(&text(&path("s.json"))).expect("it is JSON");
+    assert_eq!(summary.pointer("/metrics/http_reqs/count"), Some(&400.into()));
+    assert_eq!(text(&path("ids")).lines().count(), 400);
+    assert!(text(&path("r.html")).contains("<svg"), "a page has plots");
+    assert!(text(&path("p.csv")).lines().count() > 1, "and a table has rows");
+    for line in text(&path("p.json")).lines() {
+        serde_json::from_str::<Value>(line).expect("each line is JSON");
+    }
+    for told in ["r.html", "s.json"] {
+        assert!(!text(&path(told)).contains("secret-7321"), "{told} tells what a header holds");
+    }
+
+    // The record of an earlier run is not written over, and nothing is sent.
+    let output = load(&server, &["--rate", "200", "-d", "2s", "--receipts", &receipts]);
+    assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{output:?}");
+    assert_eq!(server.figure(ACCEPTED), 400);
+    server.stop();
+}
+
+#[test]
+fn a_threshold_that_does_not_hold_is_an_exit_code() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let output =
+        load(&server, &["--rate", "200", "-d", "1s", "-t", "http_req_duration: max<0.001ms"]);
+    expect_code(&output, exit::THRESHOLDS);
+    let said = String::from_utf8(output.stdout).expect("it is text");
+    assert!(said.contains("✗ 'max<0.001ms'"), "{said}");
+    let output = load(&server, &["-u", "2", "-i", "50", "--check", "status is 200"]);
+    let said = String::from_utf8(output.stdout).expect("it is text");
+    assert!(said.contains("✗ status is 200"), "{said}");
+    assert_eq!(server.figure(ACCEPTED), 250, "both sent all that was asked of them");
+    server.stop();
+}
+
+#[test]
+fn nobody_there_is_told_before_anything_is_sent() {
+    let notes = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| notes.path().join(name).to_str().expect("it is text").to_owned();
+    let (html, receipts) = (path("r.html"), path("ids"));
+    let url = "http://127.0.0.1:1/api/usages";
+    let output = run(&["load", url, "--quiet", "--html", &html, "--receipts", &receipts], &[]);
+    assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()));
+    let left = std::fs::read_dir(notes.path()).expect("it is there").count();
+    assert_eq!(left, 0, "what was not sent leaves no files that the next run stumbles over");
+    let said = String::from_utf8(output.stderr).expect("it is text");
+    assert!(said.contains("Nobody listens on 127.0.0.1:1"), "{said}");
+}
+
+#[test]
+fn an_interrupted_run_still_accounts_for_every_201() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let child = started(&words(&server, &["--rate", "200", "-d", "60s", "--json"]));
+    until("some usages are stored", || server.figure(ACCEPTED) > 20);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it has not been waited for");
+    let (code, said) = ended(child);
+    let invalid = Some(i32::from(exit::INVALID));
+    assert!(code == Some(exit::INTERRUPTED.into()) || code == invalid, "{code:?} {said}");
+    let told: Value = serde_json::from_str(&said).expect("it is JSON");
+    assert_eq!(told.pointer("/inhale/reconciliation/agrees"), Some(&true.into()), "{told}");
+    let sent = told.pointer("/metrics/http_reqs/count").and_then(Value::as_u64);
+    assert_eq!(sent, Some(server.figure(ACCEPTED)));
+    server.stop();
+}
+
+#[test]
+fn agents_share_a_run_to_the_last_request() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = port.local_addr().expect("it is bound").to_string();
+    drop(port);
+    let more =
+        ["--rate", "301", "-d", "2s", "--json", "--agents", "2", "--agents-listen", &address];
+    let coordinator = started(&words(&server, &more));
+    let agent = || started(&["load", "agent", "--join", &address].map(str::to_owned));
+    let agents = [agent(), agent()];
+    let (code, said) = ended(coordinator);
+    for agent in agents {
+        let (code, said) = ended(agent);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let invalid = Some(i32::from(exit::INVALID));
+    assert!(code == Some(0) || code == invalid, "{code:?} {said}");
+    assert_eq!(server.figure(ACCEPTED), 602, "{said}");
+    server.stop();
+}
