@@ -125,6 +125,22 @@ impl Process {
     }
 }
 
+/// User and system CPU of all processes that this one has waited for, with those that they waited for.
+pub(crate) fn children_cpu_seconds() -> Result<f64> {
+    let mut used = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the kernel fills the whole structure when the call succeeds.
+    let used = unsafe {
+        if libc::getrusage(libc::RUSAGE_CHILDREN, used.as_mut_ptr()) != 0 {
+            bail!("getrusage: {}", std::io::Error::last_os_error());
+        }
+        used.assume_init()
+    };
+    let seconds = |time: libc::timeval| {
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec).unwrap_or(0) * 1_000)
+    };
+    Ok((seconds(used.ru_utime) + seconds(used.ru_stime)).as_secs_f64())
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // A master's children would live on: ask first, since it takes them along.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod cost;
+mod generator;
 mod restart;
 mod steady;
 mod stored;
@@ -62,5 +63,20 @@ pub(crate) const ROWS: &[Row] = &[
         name: "restart",
         what: "restart after a kill, and rebuilding the index",
         measure: restart::restart,
+    },
+    Row {
+        name: "generators",
+        what: "CPU per request of inhale load, wrk, oha and k6",
+        measure: generator::generators,
+    },
+    Row {
+        name: "arrivals",
+        what: "how late inhale load is at a million a minute",
+        measure: generator::arrivals,
+    },
+    Row {
+        name: "memory",
+        what: "memory of inhale load over ten minutes",
+        measure: generator::memory,
     },
 ];
