@@ -107,6 +107,7 @@ impl Figures {
             first_byte_ns: took_ns,
             ended_ns: took_ns,
             ended,
+            sent: true,
             checks_passed: checks,
             bytes_sent: 100,
             bytes_received: 100,

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// A run's end.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// Each threshold with what was found, in the plan's order.
+    /// Each threshold with what was found, in the plan's order: at the end, or when it ended the run.
     pub thresholds: Vec<ThresholdResult>,
     /// Whether the figures are the server's and not the generator's own.
     pub health: Health,
@@ -64,7 +64,7 @@ pub struct Health {
     pub asked_per_second: Option<f64>,
     /// Requests a second that were sent in it.
     pub achieved_per_second: f64,
-    /// The share of a core that each worker used, 0 to 1.
+    /// The share of a core that each worker used in its busiest five seconds, 0 to 1.
     pub worker_cpu_shares: Vec<f64>,
     /// What the kernel counted meanwhile on this machine, all programs together.
     pub kernel: KernelCounters,
@@ -128,7 +128,9 @@ impl Outcome {
             exit::INVALID
         } else if self.ending == Ending::Interrupted {
             exit::INTERRUPTED
-        } else if self.thresholds.iter().any(|threshold| !threshold.passed) {
+        } else if self.ending == Ending::Aborted
+            || self.thresholds.iter().any(|threshold| !threshold.passed)
+        {
             exit::THRESHOLDS
         } else {
             exit::PASSED

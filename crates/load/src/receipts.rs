@@ -7,6 +7,8 @@ use std::path::Path;
 
 use memchr::memmem;
 
+use crate::limits::ANSWER_KEPT_BYTES_MAX;
+
 /// A file that ids are appended to. Workers share it: each appends whole lines in one write.
 #[derive(Debug)]
 pub struct Receipts {
@@ -23,18 +25,45 @@ impl Receipts {
         OpenOptions::new().append(true).create_new(true).open(path).map(|file| Self { file })
     }
 
-    /// Appends lines.
+    /// Appends `ids` and forgets them.
     ///
     /// # Errors
-    /// As writing to a file has them.
-    pub fn append(&self, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() { Ok(()) } else { (&self.file).write_all(lines) }
+    /// As writing to a file has them, and when an answer was too large for all of its ids to be known.
+    pub fn append(&self, ids: &mut Ids) -> io::Result<()> {
+        if !ids.lines.is_empty() {
+            (&self.file).write_all(&ids.lines)?;
+            ids.lines.clear();
+        }
+        if ids.cut_off {
+            let kib = ANSWER_KEPT_BYTES_MAX >> 10;
+            let words =
+                format!("an answer has more than the {kib} KiB that are kept; --batch fewer");
+            return Err(io::Error::other(words));
+        }
+        Ok(())
     }
 }
 
-/// Appends the ids that an answer of inhale acknowledges to `lines`, one a line: that of a single
-/// usage, or those of a batch. Returns how many.
-pub fn ids_of(body: &[u8], lines: &mut Vec<u8>) -> usize {
+/// Acknowledged ids that are still to be written down.
+#[derive(Debug, Default)]
+pub struct Ids {
+    /// One a line.
+    lines: Vec<u8>,
+    /// Whether there were more in an answer than was kept of it.
+    cut_off: bool,
+}
+
+impl Ids {
+    /// Takes the ids that an answer of inhale acknowledges: that of a single usage, or those of a
+    /// batch.
+    pub fn take(&mut self, body: &[u8]) {
+        ids_of(body, &mut self.lines);
+        self.cut_off |= body.len() >= ANSWER_KEPT_BYTES_MAX;
+    }
+}
+
+/// Appends the ids in an answer to `lines`, one a line. Returns how many.
+fn ids_of(body: &[u8], lines: &mut Vec<u8>) -> usize {
     let mut count = 0;
     for at in memmem::find_iter(body, b"\"id\":\"") {
         let rest = &body[at + 6..];
@@ -81,8 +110,22 @@ mod tests {
     fn an_earlier_record_is_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ids");
-        Receipts::create(&path).unwrap().append(b"a\n").unwrap();
+        let mut ids = Ids { lines: b"a\n".to_vec(), cut_off: false };
+        Receipts::create(&path).unwrap().append(&mut ids).unwrap();
+        assert!(ids.lines.is_empty(), "they are written");
         Receipts::create(&path).expect_err("it is there");
         assert_eq!(std::fs::read(&path).unwrap(), b"a\n");
+    }
+
+    #[test]
+    fn an_answer_that_was_not_kept_whole_is_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let receipts = Receipts::create(&dir.path().join("ids")).unwrap();
+        let mut ids = Ids::default();
+        ids.take(&vec![b' '; ANSWER_KEPT_BYTES_MAX - 1]);
+        receipts.append(&mut ids).expect("it may have been whole");
+        ids.take(&vec![b' '; ANSWER_KEPT_BYTES_MAX]);
+        let error = receipts.append(&mut ids).expect_err("more may have come");
+        assert!(error.to_string().contains("--batch fewer"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("usage", &[]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("store", &["journal", "usage", "telemetry"]),
+    ("store", &["journal", "usage"]),
     ("edge", &["telemetry"]),
     ("server", &["edge", "store", "usage", "telemetry"]),
     ("load", &["usage"]),

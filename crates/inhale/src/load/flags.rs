@@ -217,7 +217,8 @@ pub(crate) struct VerdictFlags {
     #[arg(long, value_name = "URL")]
     pub metrics_url: Option<String>,
 
-    /// Write every acknowledged id to this new file, for `inhale load verify`
+    /// Write every acknowledged id to this new file, for `inhale load verify`. With --agents each has
+    /// its own (`inhale load agent --receipts`), and this says that they must
     #[arg(long, value_name = "FILE")]
     pub receipts: Option<PathBuf>,
 }
@@ -254,11 +255,11 @@ pub(crate) struct OutputFlags {
     #[arg(long)]
     pub json: bool,
 
-    /// No live view and no progress; the report alone
+    /// No live view and no progress; notes and the report alone
     #[arg(short = 'q', long)]
     pub quiet: bool,
 
-    /// Say more: the plan before the run, and what was looked at
+    /// Say more: the plan before the run
     #[arg(short = 'v', long)]
     pub verbose: bool,
 }
@@ -311,6 +312,11 @@ pub(crate) struct VerifyFlags {
     /// How long a server that does not answer yet is asked again, such as one that is starting
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub patience: std::time::Duration,
+    /// Header of each request. May be repeated
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// `inhale load agent`.
@@ -328,9 +334,30 @@ pub(crate) struct AgentFlags {
     /// Wait for the next run after each
     #[arg(long, action = ArgAction::SetTrue)]
     pub keep: bool,
-    /// Write every id acknowledged to this agent to this new file, for `inhale load verify`
+    /// Write every id acknowledged to this agent to a new file, for `inhale load verify`: this name
+    /// with the agent's number behind it, as in ids.1
     #[arg(long, value_name = "FILE")]
     pub receipts: Option<PathBuf>,
+}
+
+impl TlsFlags {
+    fn options(&self) -> ScenarioOptions {
+        ScenarioOptions {
+            ca: self.ca.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            insecure_skip_tls_verify: switch(self.insecure_skip_tls_verify),
+            no_tls_resume: switch(self.no_tls_resume),
+            ..ScenarioOptions::default()
+        }
+    }
+}
+
+impl VerifyFlags {
+    /// What its requests have beside their URL.
+    pub(crate) fn request(&self) -> ScenarioOptions {
+        ScenarioOptions { headers: self.header.clone(), ..self.tls.options() }
+    }
 }
 
 impl LoadFlags {
@@ -341,8 +368,6 @@ impl LoadFlags {
     pub(crate) fn options(&self) -> Result<Options, String> {
         let (arrivals, content, connections) = (&self.arrivals, &self.content, &self.connections);
         let (tls, verdict) = (&self.tls, &self.verdict);
-        // A flag that is not there says nothing, so that a file may.
-        let switch = |is_set: bool| is_set.then_some(true);
         let defaults = ScenarioOptions {
             url: self.url.clone(),
             rate: arrivals.rate.clone(),
@@ -373,13 +398,9 @@ impl LoadFlags {
             local_ips: connections.local_ips.clone(),
             timeout: connections.timeout.clone(),
             connect_timeout: connections.connect_timeout.clone(),
-            ca: tls.ca.clone(),
-            cert: tls.cert.clone(),
-            key: tls.key.clone(),
-            insecure_skip_tls_verify: switch(tls.insecure_skip_tls_verify),
-            no_tls_resume: switch(tls.no_tls_resume),
             checks: verdict.check.clone(),
             tags: verdict.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?,
+            ..tls.options()
         };
         Ok(Options {
             defaults,
@@ -392,6 +413,11 @@ impl LoadFlags {
             seed: content.seed,
         })
     }
+}
+
+/// A flag that is not there says nothing, so that a file may.
+fn switch(is_set: bool) -> Option<bool> {
+    is_set.then_some(true)
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

@@ -6,6 +6,7 @@ mod running;
 mod show;
 mod stopping;
 mod telling;
+mod typed;
 mod verifying;
 mod watching;
 

@@ -16,7 +16,7 @@ use ::load::run::{self, RunContext, StopFlag};
 use super::flags::{LoadFlags, MachineFlags};
 use super::telling::Telling;
 use super::watching::Watchers;
-use super::{show, stopping};
+use super::{show, stopping, typed};
 
 /// How long agents are waited for unless told.
 const AGENTS_PATIENCE: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ fn context(flags: &LoadFlags) -> Result<RunContext, String> {
         Some("none") => MetricsUrl::Nowhere,
         Some(url) => MetricsUrl::At(url.to_owned()),
     };
-    Ok(RunContext { command: command_line(), receipts, metrics })
+    Ok(RunContext { command: typed::command(), receipts, metrics })
 }
 
 /// Nothing was sent, so the next try need not be told that its file is there.
@@ -90,47 +90,20 @@ fn remove_empty_receipts(flags: &LoadFlags) {
     }
 }
 
-/// The command as typed, but for what a header or a body may hold.
-fn command_line() -> String {
-    let mut shown = Vec::new();
-    let mut hide_next = false;
-    for word in std::env::args_os().skip(1) {
-        let word = word.to_string_lossy().into_owned();
-        let (flag, value) = word.split_once('=').unwrap_or((&word, ""));
-        let secret = matches!(flag, "-H" | "--header" | "-b" | "--body");
-        shown.push(match (hide_next, secret && !value.is_empty()) {
-            (true, _) => "…".to_owned(),
-            (false, true) => format!("{flag}=…"),
-            // A short flag may stand before its value without a space.
-            (false, false)
-                if word.len() > 2 && (word.starts_with("-H") || word.starts_with("-b")) =>
-            {
-                format!("{}…", &word[..2])
-            }
-            (false, false) => quoted(&word),
-        });
-        hide_next = secret && value.is_empty() && !hide_next;
-    }
-    format!("inhale {}", shown.join(" "))
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,%@+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 fn gather(flags: &MachineFlags, agents: usize, stop: &StopFlag) -> Result<Group, Failed> {
     let failed = |error: CoordinatorError| (error.to_string(), error.exit_code());
     let secret = Secret::find(flags.agents_secret_file.as_deref())
         .map_err(|error| (error.to_string(), exit::CONFIGURATION))?;
     let address = flags.agents_listen.as_deref().expect("clap wants it beside --agents");
     let coordinator = Coordinator::listen(address, secret).map_err(failed)?;
-    let at = coordinator.address().map_or_else(|_| address.to_owned(), |at| at.to_string());
-    errln!("waiting for {agents} agents at {at}: inhale load agent --join {at}");
+    let at = coordinator.address();
+    // Others cannot join at the address that stands for all of this machine's.
+    let join = match at {
+        Ok(at) if at.ip().is_unspecified() => format!("THIS-MACHINE:{}", at.port()),
+        Ok(at) => at.to_string(),
+        Err(_) => address.to_owned(),
+    };
+    errln!("waiting for {agents} agents: inhale load agent --join {join}");
     let patience = flags.agents_timeout.unwrap_or(AGENTS_PATIENCE);
     let mut go_on = |news: Option<&GatherNews>| {
         match news {

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use ::load::plan::ScenarioOptions;
 use ::load::verify::{Progress, VerifyOptions, verify};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -13,7 +12,7 @@ pub(super) fn run(flags: &VerifyFlags) -> Result<ExitCode, String> {
     let options = VerifyOptions {
         connections: usize::from(flags.connections),
         patience: flags.patience,
-        request: ScenarioOptions::default(),
+        request: flags.request(),
     };
     let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}")
         .expect("the template is well formed");

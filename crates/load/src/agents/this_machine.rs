@@ -14,7 +14,7 @@ use crate::kernel;
 use crate::machine;
 use crate::measure::Interval;
 use crate::outcome::KernelCounters;
-use crate::plan::{Options, Plan};
+use crate::plan::{Options, Plan, ScenarioOptions, is_pem};
 use crate::preflight;
 use crate::receipts::Receipts;
 
@@ -145,7 +145,11 @@ impl Work for Engine {
 
 fn names_files(options: &Options) -> bool {
     let mut scenarios = options.scenarios.values().chain([&options.defaults]);
-    scenarios.any(|scenario| scenario.data.is_some() || scenario.body_file.is_some())
+    scenarios.any(|scenario| {
+        let ScenarioOptions { data, body_file, ca, cert, key, .. } = scenario;
+        let names = |pem: &Option<String>| pem.as_ref().is_some_and(|value| !is_pem(value));
+        data.is_some() || body_file.is_some() || [ca, cert, key].into_iter().any(names)
+    })
 }
 
 /// What tells this machine's kernel, and the network in it that is seen from here, from others.

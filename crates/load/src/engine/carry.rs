@@ -5,7 +5,6 @@ use rustix::event::epoll::EventFlags;
 use crate::clock;
 use crate::measure::{Ended, Failure};
 use crate::plan::Executor;
-use crate::receipts;
 
 use super::connection::{Connection, State, may_have_ended};
 use super::course::Model;
@@ -230,7 +229,7 @@ impl Worker<'_> {
         let body = connection.reader.body();
         let passed = whole.passed | scrutiny.of_body(whole.status, body);
         if scrutiny.keeps_ids(whole.status) {
-            receipts::ids_of(body, &mut self.ids);
+            self.ids.take(body);
         }
         // An answer may come before the request is all sent; then the rest has no reader.
         let close = whole.close || connection.has_unsent();
@@ -339,6 +338,10 @@ impl Worker<'_> {
             while let Some((flight, _)) = self.deadlines.first(line) {
                 self.give_up(flight, Failure::Interrupted, now_ns);
             }
+        }
+        // Users whose requests were given up would think now, and nobody would wake them any more.
+        if let Model::Closed(closed) = &mut self.courses[scenario].model {
+            closed.stop();
         }
     }
 

@@ -52,6 +52,7 @@ impl Flight {
             first_byte_ns,
             ended_ns: ended_ns.max(first_byte_ns),
             ended,
+            sent: self.secured_ns > 0,
             checks_passed: 0,
             bytes_sent: 0,
             bytes_received: 0,

@@ -13,6 +13,7 @@ use http::Request;
 
 use crate::limits::ANSWER_HEAD_BYTES_MAX;
 use crate::measure::{Ended, Failure};
+use crate::receipts::Ids;
 
 use super::scrutiny::{Scrutiny, keep};
 use super::stream_io::{Line, LineIo, failure_of};
@@ -185,7 +186,7 @@ impl Http2 {
     pub(super) fn turn(
         &mut self,
         scrutiny: &Scrutiny,
-        ids: &mut Vec<u8>,
+        ids: &mut Ids,
         happenings: &mut Vec<Happening>,
     ) {
         self.line.begin();
@@ -217,7 +218,7 @@ impl Http2 {
         &mut self,
         failure: Failure,
         scrutiny: &Scrutiny,
-        ids: &mut Vec<u8>,
+        ids: &mut Ids,
         happenings: &mut Vec<Happening>,
     ) {
         self.phase = Phase::Over;
@@ -239,7 +240,7 @@ impl Http2 {
         &mut self,
         number: u32,
         scrutiny: &Scrutiny,
-        ids: &mut Vec<u8>,
+        ids: &mut Ids,
         happenings: &mut Vec<Happening>,
     ) {
         let waker = self.wakes.of(number);
@@ -275,7 +276,7 @@ impl Http2 {
             Ok(()) => {
                 let passed = stream.passed | scrutiny.of_body(stream.status, &stream.body);
                 if scrutiny.keeps_ids(stream.status) {
-                    crate::receipts::ids_of(&stream.body, ids);
+                    ids.take(&stream.body);
                 }
                 (Ended::Answered(stream.status), passed)
             }

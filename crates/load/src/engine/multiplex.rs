@@ -89,14 +89,16 @@ impl Worker<'_> {
         let wall_ns = now_ns.wrapping_add(self.wall_offset_ns);
         self.deadlines.join(answering_line(scenario), flight, now_ns + course.timeout_ns);
         let of_flight = self.flights.get_mut(flight);
-        of_flight.secured_ns = now_ns;
         requests.fill_parts(of_flight.number, wall_ns, &mut self.parts);
         let origin = course.http2.as_ref().expect("it has a connection of HTTP/2");
         let request = origin.request(&self.parts);
         let connection = &mut self.connections[number as usize];
         let http2 = connection.http2.as_mut().expect("it is one of HTTP/2");
         match http2.begin(request, &self.parts.body, flight) {
-            Ok(stream) => of_flight.stream = stream,
+            Ok(stream) => {
+                of_flight.stream = stream;
+                of_flight.secured_ns = now_ns;
+            }
             Err(failure) => self.finish(flight, Ended::Failed(failure), 0, now_ns),
         }
         let now_ns = self.turn_http2(number);

@@ -1,7 +1,6 @@
-//! Whom TLS trusts and as whom it speaks: a plan's files read into a configuration of rustls, before
+//! Whom TLS trusts and as whom it speaks: a plan's certificates made a configuration of rustls, before
 //! the first request.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,7 +12,7 @@ use rustls::{
     ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
 };
 
-use crate::plan::{Protocol, Scenario, Tls};
+use crate::plan::{Pem, Protocol, Scenario, Tls};
 
 use super::tls::Opening;
 
@@ -23,11 +22,11 @@ const SESSIONS_KEPT: usize = 256;
 /// Why TLS cannot be spoken as the plan says.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not what it should be.
-    #[error("`{}` is not {what}: {why}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
+    /// What was given is not what it should be.
+    #[error("--{flag} is not {what}: {why}")]
+    Pem {
+        /// The flag that gave it.
+        flag: &'static str,
         /// What it should be.
         what: &'static str,
         /// Why it is not.
@@ -88,11 +87,11 @@ fn trusting(
     }
     let mut roots = RootCertStore::empty();
     match &tls.ca {
-        Some(file) => {
-            for certificate in certificates(file)? {
+        Some(pem) => {
+            for certificate in certificates("ca", pem)? {
                 roots
                     .add(certificate)
-                    .map_err(|error| not(file, "a certificate of an authority", &error))?;
+                    .map_err(|error| not("ca", "a certificate of an authority", &error))?;
             }
         }
         None => {
@@ -110,26 +109,24 @@ fn authenticated(builder: Trusting, tls: &Tls) -> Result<ClientConfig, TlsError>
     let Some((certificate, key)) = &tls.client else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| not(key, "a private key in PEM", &error))?;
+    let chain = certificates("cert", certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.0.as_bytes())
+        .map_err(|error| not("key", "a private key in PEM", &error))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Client(error.to_string()))
 }
 
-/// The certificates of a PEM file; at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates that `flag` gave; at least one.
+fn certificates(flag: &'static str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let what = "a certificate in PEM";
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| not(file, what, &error));
-    match all? {
-        none if none.is_empty() => Err(not(file, what, &"it has none")),
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.0.as_bytes()).collect();
+    match all.map_err(|error| not(flag, what, &error))? {
+        none if none.is_empty() => Err(not(flag, what, &"it has none")),
         some => Ok(some),
     }
 }
 
-fn not(file: &Path, what: &'static str, why: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File { file: file.to_owned(), what, why: why.to_string() }
+fn not(flag: &'static str, what: &'static str, why: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Pem { flag, what, why: why.to_string() }
 }
 
 /// Trusts whatever certificate is shown, but not whoever cannot prove to have its key: a handshake

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::limits::{READ_BYTES, TICK};
 use crate::measure::{Gauges, Recorder};
 use crate::plan::Plan;
-use crate::receipts::Receipts;
+use crate::receipts::{Ids, Receipts};
 use crate::request::Parts;
 
 use super::connection::Connection;
@@ -65,7 +65,7 @@ pub(super) struct Worker<'a> {
     /// What has happened to flights of one connection of HTTP/2; empty in between.
     pub(super) happenings: Vec<Happening>,
     /// Acknowledged ids of this turn.
-    pub(super) ids: Vec<u8>,
+    pub(super) ids: Ids,
     /// The wall clock less the monotonic one, by the last tick.
     pub(super) wall_offset_ns: u64,
     receipts: Option<Arc<Receipts>>,
@@ -125,7 +125,7 @@ impl<'a> Worker<'a> {
             request: Vec::new(),
             parts: Parts::default(),
             happenings: Vec::new(),
-            ids: Vec::new(),
+            ids: Ids::default(),
             wall_offset_ns: 0,
             receipts,
             handover,
@@ -145,8 +145,9 @@ impl<'a> Worker<'a> {
         loop {
             let now_ns = clock::now_ns();
             self.heed(now_ns);
-            let now_ns = self.advance_all(now_ns);
+            // Before what is due is taken up, which may have waited for what ends here.
             self.expire(now_ns);
+            let now_ns = self.advance_all(now_ns);
             if now_ns >= self.tick_ns {
                 self.tick(now_ns);
             }
@@ -280,12 +281,9 @@ impl<'a> Worker<'a> {
     }
 
     fn write_ids(&mut self) -> Result<(), WorkerError> {
-        if let Some(receipts) = &self.receipts
-            && !self.ids.is_empty()
-        {
-            receipts.append(&self.ids).map_err(WorkerError::Receipts)?;
-            self.ids.clear();
+        match &self.receipts {
+            Some(receipts) => receipts.append(&mut self.ids).map_err(WorkerError::Receipts),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

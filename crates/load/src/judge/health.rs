@@ -4,6 +4,7 @@
 //! What a slow server causes (requests that wait because every connection is busy) is the server's,
 //! and never makes a run invalid.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::window::Window;
@@ -51,14 +52,41 @@ struct Facts<'a> {
     /// The same of open models alone.
     open: Counts,
     window: Option<Window>,
+    /// Of all open models together, for who asks how late the generator was.
     lag_p99_ms: Option<f64>,
-    /// Of open models, from when due.
-    duration_p99_ms: Option<f64>,
+    /// Of the one whose figures its lag spoils most: what one scenario waits for another may not hide.
+    worst: Option<Late>,
     blocked_p99_ms: Option<f64>,
     cpu_share_max: f64,
     workers: usize,
     /// Due and without a connection when the run ended.
     waiting: u64,
+}
+
+/// How late requests of one scenario were noticed, and what is reported of them.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    lag_p99_ms: f64,
+    /// From when due.
+    duration_p99_ms: Option<f64>,
+}
+
+impl Late {
+    fn of(totals: &Totals, scenario: usize) -> Option<Self> {
+        let p99 = |trend| totals.scenarios[scenario].trend(trend).percentile_ms(99.0);
+        let duration_p99_ms = p99(Trend::Duration);
+        Some(Self { lag_p99_ms: p99(Trend::ScheduleLag)?, duration_p99_ms })
+    }
+
+    /// How much of the reported p99 it makes up.
+    fn share(&self) -> f64 {
+        self.duration_p99_ms.map_or(f64::INFINITY, |p99_ms| self.lag_p99_ms / p99_ms)
+    }
+
+    fn is_harmful(&self) -> bool {
+        let spoils = self.lag_p99_ms > LAG_MS_UNHARMFUL && self.share() > LAG_SHARE_MAX;
+        self.lag_p99_ms > LAG_MS_MAX || spoils
+    }
 }
 
 /// Judges the generator.
@@ -73,7 +101,13 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         open: totals.counts(is_open),
         window: Window::of(plan, totals, evidence.stopped_at),
         lag_p99_ms: p99(Trend::ScheduleLag),
-        duration_p99_ms: p99(Trend::Duration),
+        worst: (0..plan.scenarios.len())
+            .filter(|scenario| is_open(*scenario))
+            .filter_map(|scenario| Late::of(totals, scenario))
+            .max_by(|one, two| {
+                let key = |late: &Late| (late.is_harmful(), late.share());
+                key(one).partial_cmp(&key(two)).unwrap_or(Ordering::Equal)
+            }),
         blocked_p99_ms: p99(Trend::Blocked),
         cpu_share_max: worker_cpu_shares.iter().copied().fold(0.0, f64::max),
         workers: worker_cpu_shares.len(),
@@ -111,11 +145,11 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
 /// What makes a run invalid: each a sentence with the figure and what mends it.
 impl Facts<'_> {
     fn lag(&self) -> Option<String> {
-        let lag_ms = self.lag_p99_ms.filter(|_| self.lag_is_harmful())?;
-        let of = match self.duration_p99_ms {
+        let late = self.worst.filter(Late::is_harmful)?;
+        let of = match late.duration_p99_ms {
             Some(p99_ms) if p99_ms > 0.0 => format!(
                 ", {:.0}% of the reported p99 of {}",
-                (lag_ms / p99_ms * 100.0).min(100.0),
+                (late.share() * 100.0).min(100.0),
                 ms(p99_ms)
             ),
             _ => String::new(),
@@ -124,14 +158,12 @@ impl Facts<'_> {
             "The generator noticed due requests {} late (p99 of schedule_lag){of}: the latencies are \
              partly its own. Give it cores of its own (`taskset`), more workers (--threads), a lower \
              --rate, or more machines (`inhale load agent`).",
-            ms(lag_ms)
+            ms(late.lag_p99_ms)
         ))
     }
 
     fn lag_is_harmful(&self) -> bool {
-        let Some(lag_ms) = self.lag_p99_ms else { return false };
-        let share = self.duration_p99_ms.map_or(f64::INFINITY, |p99_ms| lag_ms / p99_ms);
-        lag_ms > LAG_MS_MAX || (lag_ms > LAG_MS_UNHARMFUL && share > LAG_SHARE_MAX)
+        self.worst.is_some_and(|late| late.is_harmful())
     }
 
     /// A saturated worker serves each connection after all others, which its latencies contain. In
@@ -383,6 +415,22 @@ mod tests {
         assert!((health.achieved_per_second - 100.0).abs() < 1e-9);
         assert!(health.schedule_lag_p99_ms.is_some_and(|lag_ms| lag_ms < 0.001));
         assert!((health.worker_cpu_shares[0] - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_slow_scenario_hides_no_lag_of_a_fast_one() {
+        let mut plan = fixture::plan();
+        plan.scenarios.push(fixture::scenario("slow"));
+        let both = |lag_ms: u64| {
+            let mut figures = Figures::new(&[1, 1]);
+            for _ in 0..1_000 {
+                figures.ended(0, lag_ms * MS, (lag_ms + 2) * MS, Ended::Answered(201), 1);
+                figures.ended(1, lag_ms * MS, 2_000 * MS, Ended::Answered(201), 1);
+            }
+            judged(&plan, figures)
+        };
+        check(&both(40).invalid, &["noticed due requests 40", "95% of the reported p99"]);
+        assert_eq!(both(0).invalid, Vec::<String>::new());
     }
 
     #[test]

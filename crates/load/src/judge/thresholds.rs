@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::measure::{Totals, Trend};
+use crate::measure::{TotalTimes, Totals};
 use crate::outcome::ThresholdResult;
 use crate::plan::{Aggregate, Comparison, Metric, Plan, Threshold};
 
@@ -45,7 +45,8 @@ fn found(plan: &Plan, threshold: &Threshold, totals: &Totals, elapsed: Duration)
     let aggregate = threshold.aggregate;
     let counts = || totals.counts(of);
     match threshold.metric {
-        Metric::Trend(trend) => of_trend(totals, trend, of, aggregate, elapsed),
+        Metric::Trend(trend) => of_times(&totals.trend(trend, of), aggregate, elapsed),
+        Metric::DurationOfExpected => of_times(&totals.expected(of), aggregate, elapsed),
         Metric::Checks => {
             let (made, passed) = totals.checks(of);
             share(passed, made, aggregate)
@@ -68,14 +69,7 @@ fn found(plan: &Plan, threshold: &Threshold, totals: &Totals, elapsed: Duration)
     }
 }
 
-fn of_trend(
-    totals: &Totals,
-    trend: Trend,
-    of: impl Fn(usize) -> bool,
-    aggregate: Aggregate,
-    elapsed: Duration,
-) -> Option<f64> {
-    let times = totals.trend(trend, of);
+fn of_times(times: &TotalTimes, aggregate: Aggregate, elapsed: Duration) -> Option<f64> {
     match aggregate {
         Aggregate::Percentile(percent) => times.percentile_ms(percent),
         Aggregate::Average => times.mean_ms(),
@@ -123,6 +117,7 @@ impl Comparison {
 mod tests {
     use super::*;
     use crate::fixture::{self, Figures, MS};
+    use crate::measure::Trend;
     use crate::plan::Metric;
 
     const TEN_SECONDS: Duration = Duration::from_secs(10);
@@ -172,6 +167,8 @@ mod tests {
         check(duration, Aggregate::Average, (40.5 * 80.0 + 20_000.0) / 100.0);
         check(duration, Aggregate::Count, 100.0);
         check(Metric::Trend(Trend::DurationOfFailed), Aggregate::Min, 1_000.0);
+        check(Metric::DurationOfExpected, Aggregate::Max, 80.0);
+        check(Metric::DurationOfExpected, Aggregate::Average, 40.5);
         check(Metric::Checks, Aggregate::Rate, 0.8);
         check(Metric::CheckFailureRate, Aggregate::Rate, 0.2);
         check(Metric::HttpReqFailed, Aggregate::Rate, 0.2);

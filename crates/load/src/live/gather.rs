@@ -35,10 +35,9 @@ impl Gatherer {
     /// over their part of the latest tick, which would show rates too low.
     pub fn gather(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Option<Glance> {
         let since = self.gathered_at.map(|gathered_at| at.saturating_sub(gathered_at));
-        let torn = u128::from(totals.until_ns - totals.complete_until_ns()) >= TICK.as_nanos() / 2;
         let nothing_new = totals.until_ns == self.until_ns;
         // Somebody who stays silent is not waited for, and time goes on.
-        let least = if torn || nothing_new { 2 * TICK } else { APART_MIN };
+        let least = if totals.is_torn() || nothing_new { 2 * TICK } else { APART_MIN };
         if since.is_some_and(|since| since < least) {
             return None;
         }
@@ -52,7 +51,8 @@ impl Gatherer {
         let window = self.recent.window(totals, open);
         let counts = totals.counts(|_| true);
         let gauges = totals.gauges();
-        let judged = judge::thresholds(plan, totals, elapsed(plan, at));
+        let told = Duration::from_nanos(totals.until_ns).saturating_sub(plan.start());
+        let judged = judge::thresholds(plan, totals, told);
         let (checks, checks_passed) = totals.checks(|_| true);
         let workers = totals.worker_cpu_shares().len();
         let (done, left) = progress(plan, &counts, at);
@@ -92,19 +92,13 @@ impl Gatherer {
     }
 }
 
-/// Since the first scenario began.
-fn elapsed(plan: &Plan, at: Duration) -> Duration {
-    let first = plan.scenarios.iter().map(|scenario| scenario.start).min();
-    at.saturating_sub(first.unwrap_or_default())
-}
-
 /// Why the run would be called invalid if it had been planned to end now.
 fn invalid(plan: &Plan, totals: &Totals, at: Duration) -> Vec<String> {
     if at < JUDGED_AFTER {
         return Vec::new();
     }
     let evidence = Evidence {
-        elapsed: elapsed(plan, at),
+        elapsed: at.saturating_sub(plan.start()),
         ending: Ending::Completed,
         // Of what every worker has told.
         stopped_at: Some(Duration::from_nanos(totals.complete_until_ns())),
@@ -145,8 +139,8 @@ fn thresholds(plan: &Plan, results: Vec<ThresholdResult>) -> Vec<ThresholdRow> {
     let row = |(number, result): (usize, ThresholdResult)| {
         let threshold = plan.thresholds.get(number);
         let words = |found: f64| match threshold.map(|t| (t.metric, t.aggregate)) {
-            Some((Metric::Trend(_), Aggregate::Count)) | None => format!("{found:.0}"),
-            Some((Metric::Trend(_), _)) => format::time(found),
+            Some((_, Aggregate::Count)) | None => format!("{found:.0}"),
+            Some((Metric::Trend(_) | Metric::DurationOfExpected, _)) => format::time(found),
             Some((Metric::Checks | Metric::CheckFailureRate | Metric::HttpReqFailed, _)) => {
                 format!("{:.2}%", found * 100.0)
             }

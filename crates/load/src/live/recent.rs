@@ -153,6 +153,7 @@ mod tests {
                     first_byte_ns: ended_ns,
                     ended_ns,
                     ended: Ended::Answered(201),
+                    sent: true,
                     checks_passed: 0,
                     bytes_sent: 0,
                     bytes_received: 0,

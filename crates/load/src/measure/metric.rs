@@ -8,7 +8,8 @@ pub enum Trend {
     /// its user was ready to send it. Of every request, answered or not.
     Duration,
     /// The same from the first byte sent, which is what k6 calls `http_req_duration`: sending,
-    /// waiting, receiving. It leaves out what a slow server makes those behind it wait.
+    /// waiting, receiving. Of every request that was sent, answered or not. It leaves out what a slow
+    /// server makes those behind it wait.
     DurationFromSent,
     /// `Duration` of those that failed or were answered with a status of 400 or more.
     DurationOfFailed,

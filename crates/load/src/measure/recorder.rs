@@ -57,12 +57,15 @@ impl Recorder {
         if !sample.ended.is_expected() {
             scenario.record(Trend::DurationOfFailed, duration_ns);
         }
-        // What was never sent has no phases to speak of.
+        if sample.sent {
+            let from_sent_ns = sample.ended_ns.saturating_sub(sample.secured_ns);
+            scenario.record(Trend::DurationFromSent, from_sent_ns);
+        }
+        // What has no answer has not all phases.
         if !matches!(sample.ended, Ended::Answered(_)) {
             return;
         }
         let steps = [
-            (Trend::DurationFromSent, sample.secured_ns, sample.ended_ns),
             (Trend::Blocked, sample.due_ns, sample.begun_ns),
             (Trend::Connecting, sample.begun_ns, sample.connected_ns),
             (Trend::TlsHandshaking, sample.connected_ns, sample.secured_ns),

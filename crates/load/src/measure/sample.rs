@@ -23,6 +23,8 @@ pub struct Sample {
     pub ended_ns: u64,
     /// How it ended.
     pub ended: Ended,
+    /// Whether it was sent, if only in part.
+    pub sent: bool,
     /// The checks that it passed, a bit each in the plan's order.
     pub checks_passed: u32,
     /// Bytes written and read for it, those of TLS included.

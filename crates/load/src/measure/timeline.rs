@@ -1,5 +1,6 @@
 //! A run over time in a bounded number of points: when they are used up, neighbours are merged two by
-//! two and each is twice as wide. Merging is exact, since a point keeps its whole distribution.
+//! two and each is twice as wide. A point keeps its whole distribution, so that merging loses nothing;
+//! but as plots need it, to within a hundredth, so that hundreds of points take little memory.
 
 use crate::limits::{TICK, TIMELINE_POINTS_MAX};
 
@@ -83,8 +84,8 @@ impl Timeline {
             of_interval.ended += scenario.counts.ended;
             of_interval.failed += scenario.counts.failed;
             of_interval.dropped += scenario.counts.dropped;
-            let durations = scenario.trends[Trend::Duration as usize].buckets_ns();
-            of_interval.durations = merge(&of_interval.durations, &durations.collect::<Vec<_>>());
+            let durations = coarse(scenario.trends[Trend::Duration as usize].buckets_ns());
+            of_interval.durations = merge(&of_interval.durations, &durations);
         }
         // Workers are at work side by side, so theirs add up; ticks follow each other, so the most
         // of them is what a point of several has.
@@ -118,7 +119,8 @@ impl Timeline {
 }
 
 impl Point {
-    /// The duration that `percent` out of a hundred did not exceed, in milliseconds.
+    /// The duration that `percent` out of a hundred did not exceed, in milliseconds, to within a
+    /// hundredth.
     #[expect(clippy::cast_precision_loss, reason = "at most an hour")]
     pub fn percentile_ms(&self, percent: f64) -> Option<f64> {
         let total: u64 = self.durations.iter().map(|(_, count)| count).sum();
@@ -144,6 +146,24 @@ impl Point {
     }
 }
 
+/// An ordered list of times and counts with each time moved up to the end of its step, of which there
+/// are 128 from one power of two to the next.
+fn coarse(exact: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let mut coarse = Vec::new();
+    for (time_ns, count) in exact {
+        let step_bits = (u64::BITS - time_ns.leading_zeros()).saturating_sub(8);
+        push(&mut coarse, (time_ns | ((1 << step_bits) - 1), count));
+    }
+    coarse
+}
+
+fn push(ordered: &mut Vec<(u64, u64)>, (time_ns, count): (u64, u64)) {
+    match ordered.last_mut() {
+        Some(last) if last.0 == time_ns => last.1 += count,
+        _ => ordered.push((time_ns, count)),
+    }
+}
+
 /// Merges two ordered lists of times and counts.
 fn merge(one: &[(u64, u64)], two: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut merged: Vec<(u64, u64)> = Vec::with_capacity(one.len().max(two.len()));
@@ -155,11 +175,7 @@ fn merge(one: &[(u64, u64)], two: &[(u64, u64)]) -> Vec<(u64, u64)> {
             (_, Some(_)) => two.next(),
             (None, None) => return merged,
         };
-        let (time_ns, count) = *next.expect("it was peeked at");
-        match merged.last_mut() {
-            Some(last) if last.0 == time_ns => last.1 += count,
-            _ => merged.push((time_ns, count)),
-        }
+        push(&mut merged, *next.expect("it was peeked at"));
     }
 }
 
@@ -186,6 +202,7 @@ mod tests {
                     first_byte_ns: ended_ns,
                     ended_ns,
                     ended: Ended::Answered(201),
+                    sent: true,
                     checks_passed: 0,
                     bytes_sent: 0,
                     bytes_received: 0,
@@ -208,7 +225,7 @@ mod tests {
         assert_eq!(last.percentile_ms(50.0), None);
         for (percent, asked) in [(30.0, 1.0), (60.0, 2.0), (100.0, 3.0)] {
             let got = first.percentile_ms(percent).expect("three ended");
-            assert!((got - asked).abs() < 0.01, "{got} for {asked}");
+            assert!((got - asked).abs() < asked / 100.0, "{got} for {asked}");
         }
     }
 
@@ -228,6 +245,19 @@ mod tests {
         assert!((timeline.width_seconds() - 2.0).abs() < 1e-9, "{}", timeline.width_seconds());
         // Two workers with two in flight each, in each of a point's eight ticks.
         assert!(timeline.points().iter().all(|point| point.in_flight_max == 4));
+    }
+
+    #[test]
+    fn steps_are_a_hundredth_at_most_and_few() {
+        let exact: Vec<u64> =
+            std::iter::successors(Some(1_000u64), |ns| Some(ns + ns / 20)).take(400).collect();
+        for (time_ns, (step_ns, _)) in exact.iter().zip(coarse(exact.iter().map(|t| (*t, 1)))) {
+            assert!((*time_ns..=*time_ns + time_ns / 100).contains(&step_ns), "{step_ns}");
+        }
+        // A millisecond up to two in steps of a microsecond, as they come from a histogram.
+        let steps = coarse((1_000..2_000).map(|us| (us * 1_000, 1)));
+        assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
+        assert!(steps.len() <= 130, "{}", steps.len());
     }
 
     #[test]

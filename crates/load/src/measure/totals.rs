@@ -1,10 +1,18 @@
 //! A run so far, over all workers and machines.
 
+use std::collections::VecDeque;
+
+use crate::limits::TICK;
+
 use super::counts::Counts;
 use super::histogram::TotalTimes;
 use super::interval::{Gauges, Interval};
 use super::metric::Trend;
 use super::timeline::Timeline;
+
+/// A worker's CPU is looked at over so long: shorter, and the start of a run would count as its
+/// whole; longer, and what waits for the last answers would hide that a worker was at its limit.
+const BUSY_NS: u64 = 5_000_000_000;
 
 /// Everything measured so far.
 #[derive(Debug, Clone)]
@@ -34,6 +42,11 @@ struct Worker {
     latest: Gauges,
     cpu_ns: u64,
     until_ns: u64,
+    /// How `until_ns` and `cpu_ns` stood at ticks, oldest first: those of the last [`BUSY_NS`] and one
+    /// before them.
+    marks: VecDeque<(u64, u64)>,
+    /// The highest share of a core over [`BUSY_NS`] so far.
+    busiest: f64,
 }
 
 impl Totals {
@@ -61,6 +74,7 @@ impl Totals {
         worker.latest = interval.gauges;
         worker.cpu_ns += interval.gauges.cpu_ns;
         worker.until_ns = interval.until_ns;
+        worker.mark();
     }
 
     /// How things stand now, over all workers; `cpu_ns` is that of the latest tick.
@@ -73,10 +87,15 @@ impl Totals {
         })
     }
 
-    /// Up to when every worker has handed over what it measured, in nanoseconds from the run's start;
-    /// figures are of one instant when this is [`Self::until_ns`].
+    /// Up to when every worker has handed over what it measured, in nanoseconds from the run's start.
     pub fn complete_until_ns(&self) -> u64 {
         self.workers.iter().map(|worker| worker.until_ns).min().unwrap_or(0)
+    }
+
+    /// Whether some workers have handed over a tick that others have not: figures are then not of one
+    /// instant, and counters lack what happened.
+    pub fn is_torn(&self) -> bool {
+        u128::from(self.until_ns - self.complete_until_ns()) >= TICK.as_nanos() / 2
     }
 
     /// CPU that the workers used so far, together.
@@ -84,10 +103,10 @@ impl Totals {
         self.workers.iter().map(|worker| worker.cpu_ns).sum()
     }
 
-    /// For each worker the share of a core that it used over its run, 0 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "shares, for people")]
+    /// For each worker the share of a core that it used in its busiest five seconds, 0 to 1; over its
+    /// run if that was shorter.
     pub fn worker_cpu_shares(&self) -> Vec<f64> {
-        self.workers.iter().map(|w| w.cpu_ns as f64 / w.until_ns.max(1) as f64).collect()
+        self.workers.iter().map(Worker::cpu_share).collect()
     }
 
     /// The distribution of `trend` over the scenarios for which `of` says yes.
@@ -99,6 +118,12 @@ impl Totals {
             }
         }
         all
+    }
+
+    /// [`Trend::Duration`] of the answers that were no failures: what k6 calls
+    /// `{ expected_response:true }`.
+    pub fn expected(&self, of: impl Fn(usize) -> bool) -> TotalTimes {
+        self.trend(Trend::Duration, &of).without(&self.trend(Trend::DurationOfFailed, &of))
     }
 
     /// The counts over the scenarios for which `of` says yes, but for checks, which are numbered
@@ -124,12 +149,47 @@ impl Totals {
     fn worker(&mut self, machine: usize, worker: usize) -> &mut Worker {
         let found = self.workers.iter().position(|w| (w.machine, w.worker) == (machine, worker));
         let index = found.unwrap_or_else(|| {
-            let latest = Gauges::default();
-            self.workers.push(Worker { machine, worker, latest, cpu_ns: 0, until_ns: 0 });
+            self.workers.push(Worker {
+                machine,
+                worker,
+                latest: Gauges::default(),
+                cpu_ns: 0,
+                until_ns: 0,
+                marks: VecDeque::from([(0, 0)]),
+                busiest: 0.0,
+            });
             self.workers.len() - 1
         });
         &mut self.workers[index]
     }
+}
+
+impl Worker {
+    fn mark(&mut self) {
+        // The second mark old enough makes the first one of no use.
+        while self.marks.get(1).is_some_and(|(then_ns, _)| then_ns + BUSY_NS <= self.until_ns) {
+            self.marks.pop_front();
+        }
+        let (then_ns, then_cpu_ns) = self.marks[0];
+        if then_ns + BUSY_NS <= self.until_ns {
+            let share = share(self.cpu_ns - then_cpu_ns, self.until_ns - then_ns);
+            self.busiest = self.busiest.max(share);
+        }
+        // A mark for each tick at most, whatever another machine sends.
+        let latest_ns = self.marks.back().map_or(0, |(then_ns, _)| *then_ns);
+        if u128::from(self.until_ns.saturating_sub(latest_ns)) >= TICK.as_nanos() / 2 {
+            self.marks.push_back((self.until_ns, self.cpu_ns));
+        }
+    }
+
+    fn cpu_share(&self) -> f64 {
+        if self.until_ns < BUSY_NS { share(self.cpu_ns, self.until_ns) } else { self.busiest }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share, for people")]
+fn share(cpu_ns: u64, of_ns: u64) -> f64 {
+    cpu_ns as f64 / of_ns.max(1) as f64
 }
 
 impl ScenarioTotals {

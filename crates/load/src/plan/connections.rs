@@ -1,7 +1,7 @@
 //! What carries requests.
 
+use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 /// How requests are carried to a target.
 #[derive(Debug, Clone)]
@@ -59,14 +59,25 @@ pub enum Protocol {
 /// How TLS is spoken.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// PEM file of authorities to trust instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// PEM files of a certificate of our own and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// Authorities to trust instead of the system's (PEM).
+    pub ca: Option<Pem>,
+    /// A certificate of our own and its key.
+    pub client: Option<(Pem, Pem)>,
     /// Trust whatever certificate is shown.
     pub insecure: bool,
     /// Resume sessions on new connections.
     pub resume: bool,
+}
+
+/// Certificates or a key as a PEM file has them (RFC 7468).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem(pub String);
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may be a key.
+        f.write_str("Pem(…)")
+    }
 }
 
 /// The source addresses of connections.

@@ -12,6 +12,8 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -20,7 +22,7 @@ use super::error::{Faults, PlanError};
 use super::nearest::hint;
 use super::options::members;
 use super::{Options, ScenarioOptions};
-use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX, PEM_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// The key under which faults of the file itself are told: the flag that names it.
 const FILE: &str = "file";
@@ -40,7 +42,9 @@ impl Options {
         for scenario in scenarios.chain([&mut options.defaults]) {
             let ScenarioOptions { body_file, data, ca, cert, key, .. } = scenario;
             for file in [body_file, data, ca, cert, key].into_iter().flatten() {
-                *file = folder.join(&*file).to_string_lossy().into_owned();
+                if !is_pem(file) {
+                    *file = folder.join(&*file).to_string_lossy().into_owned();
+                }
             }
         }
         Ok(options)
@@ -84,8 +88,8 @@ impl Options {
         faults.done().map(|()| Self { defaults, scenarios, ..run })
     }
 
-    /// These with the content of the files that they name, `body-file` and `data`, in the place of
-    /// the names: what other machines can be sent.
+    /// These with the content of the files that they name in the place of the names: what other
+    /// machines can be sent.
     ///
     /// # Errors
     /// When a file cannot be read or is too large.
@@ -127,17 +131,42 @@ impl ScenarioOptions {
                 *into = Some(text.strip_suffix('\n').map_or(text.as_str(), |t| t).to_owned());
             }
         }
+        for (key, named, what) in [
+            ("ca", &mut self.ca, "CERTIFICATE-----"),
+            ("cert", &mut self.cert, "CERTIFICATE-----"),
+            ("key", &mut self.key, "PRIVATE KEY-----"),
+        ] {
+            let Some(file) = named.take_if(|named| !is_pem(named)) else { continue };
+            *named = faults.take(key, read_pem(Path::new(&file), what)).or(Some(file));
+        }
     }
+}
+
+/// Whether a value is the content of a PEM file (RFC 7468), and not its name.
+pub(crate) fn is_pem(value: &str) -> bool {
+    value.contains("-----BEGIN ")
+}
+
+fn read_pem(path: &Path, what: &str) -> Result<String, String> {
+    let text = read_text(path, PEM_BYTES_MAX)?;
+    if is_pem(&text) && text.contains(what) {
+        return Ok(text);
+    }
+    let what = what.trim_end_matches('-').to_ascii_lowercase();
+    Err(format!("{} holds no {what} in PEM", path.display()))
 }
 
 fn read_text(path: &Path, bytes_max: usize) -> Result<String, String> {
     let shown = path.display();
     let told = |error: std::io::Error| format!("cannot read {shown}: {error}");
-    let bytes = std::fs::metadata(path).map_err(told)?.len();
-    if bytes > bytes_max as u64 {
-        return Err(format!("{shown} has {bytes} bytes; at most {bytes_max} are read"));
+    let mut text = String::new();
+    // What is no file may have no end.
+    let file = File::open(path).map_err(told)?;
+    file.take(bytes_max as u64 + 1).read_to_string(&mut text).map_err(told)?;
+    if text.len() > bytes_max {
+        return Err(format!("{shown} has more than the {bytes_max} bytes that are read"));
     }
-    std::fs::read_to_string(path).map_err(told)
+    Ok(text)
 }
 
 /// The keys of a run beside those of its scenarios.

@@ -22,9 +22,10 @@ use std::time::Duration;
 
 pub use arrivals::Arrivals;
 pub use check::{Answer, Check};
-pub use connections::{Connections, Keeping, LocalAddresses, Protocol, Tls};
+pub use connections::{Connections, Keeping, LocalAddresses, Pem, Protocol, Tls};
 pub use error::{PlanError, PlanFault};
 pub use executor::{Executor, Think, UserStage};
+pub(crate) use file::is_pem;
 pub use lane::Lane;
 pub use options::{Options, ScenarioOptions};
 pub use target::Target;
@@ -80,6 +81,11 @@ impl Plan {
     /// The number of checks of each scenario: the shape of what is measured.
     pub fn shape(&self) -> Vec<usize> {
         self.scenarios.iter().map(|scenario| scenario.checks.len()).collect()
+    }
+
+    /// When the first scenario begins, after the run's start.
+    pub fn start(&self) -> Duration {
+        self.scenarios.iter().map(|scenario| scenario.start).min().unwrap_or_default()
     }
 
     /// When the last scenario's time is over, without the graceful stop.

@@ -93,7 +93,7 @@ pub struct ScenarioOptions {
     /// A duration.
     pub connect_timeout: Option<String>,
 
-    /// PEM file of authorities. Files of certificates are not embedded: each machine has its own.
+    /// PEM file of authorities, or its content, as of the next two.
     pub ca: Option<String>,
     /// PEM file of a certificate to show.
     pub cert: Option<String>,

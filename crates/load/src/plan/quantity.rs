@@ -44,29 +44,20 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// A rate, in requests a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Rate {
-    pub(super) per_second: f64,
-    /// Whether it said of what time: `5/s` and not `5`.
-    pub(super) has_unit: bool,
-}
-
-/// A rate: `1M/m`, `16700/s`, `1.5k/s`, `3600/h`; without a unit a second's.
+/// A rate, in requests a second: `1M/m`, `16700/s`, `1.5k/s`, `3600/h`; without a unit a second's.
 ///
 /// # Errors
 /// In words.
-pub(super) fn rate(text: &str) -> Result<Rate, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no rate; write it like 1M/m, 16700/s or 5k/s");
-    let (amount, seconds, has_unit) = match text.trim().split_once('/') {
-        None => (text, 1.0, false),
-        Some((amount, "s")) => (amount, 1.0, true),
-        Some((amount, "m")) => (amount, 60.0, true),
-        Some((amount, "h")) => (amount, 3_600.0, true),
+    let (amount, seconds) = match text.trim().split_once('/') {
+        None => (text, 1.0),
+        Some((amount, "s")) => (amount, 1.0),
+        Some((amount, "m")) => (amount, 60.0),
+        Some((amount, "h")) => (amount, 3_600.0),
         Some(_) => return Err(wrong()),
     };
-    let per_second = scaled(amount).ok_or_else(wrong)? / seconds;
-    Ok(Rate { per_second, has_unit })
+    Ok(scaled(amount).ok_or_else(wrong)? / seconds)
 }
 
 /// How many: `1000`, `20k`, `1M`, `1_000_000`.
@@ -131,16 +122,16 @@ mod tests {
 
     #[test]
     fn rates() {
-        let check = |text: &str, expected: Option<(f64, bool)>| {
-            let found = rate(text).ok().map(|r| ((r.per_second * 1e3).round() / 1e3, r.has_unit));
+        let check = |text: &str, expected: Option<f64>| {
+            let found = rate(text).ok().map(|per_second| (per_second * 1e3).round() / 1e3);
             assert_eq!(found, expected, "{text}");
         };
-        check("1M/m", Some((16_666.667, true)));
-        check("16700/s", Some((16_700.0, true)));
-        check("1.5k/s", Some((1_500.0, true)));
-        check("3.6k/h", Some((1.0, true)));
-        check("100", Some((100.0, false)));
-        check("0/s", Some((0.0, true)));
+        check("1M/m", Some(16_666.667));
+        check("16700/s", Some(16_700.0));
+        check("1.5k/s", Some(1_500.0));
+        check("3.6k/h", Some(1.0));
+        check("100", Some(100.0));
+        check("0/s", Some(0.0));
         for wrong in ["", "/s", "x/s", "-1/s", "inf", "NaN/s", "1/d", "1T/s", "k/s", "1e3", "5 /"] {
             check(wrong, None);
         }
@@ -173,7 +164,7 @@ mod tests {
             prop_assert_eq!(count(&number.to_string()).ok(), Some(u64::from(number)));
             let ms = format!("{number}ms");
             prop_assert_eq!(duration(&ms).ok(), Some(Duration::from_millis(number.into())));
-            let found = rate(&format!("{number}/m")).map(|rate| rate.per_second * 60.0);
+            let found = rate(&format!("{number}/m")).map(|per_second| per_second * 60.0);
             prop_assert!((found.expect("a rate") - f64::from(number)).abs() < 1e-6);
         }
     }

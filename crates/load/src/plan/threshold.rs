@@ -31,6 +31,9 @@ pub struct Threshold {
 pub enum Metric {
     /// A distribution of times.
     Trend(Trend),
+    /// `http_req_duration{expected_response:true}`: [`Trend::Duration`] but for those of
+    /// [`Trend::DurationOfFailed`].
+    DurationOfExpected,
     /// `checks`: the share of checks that passed.
     Checks,
     /// `check_failure_rate`: the share of checks that did not.
@@ -89,8 +92,9 @@ enum Kind {
     Counter,
 }
 
-/// The metrics that are not distributions of times.
-const OTHERS: [(&str, Metric); 6] = [
+/// The metrics that are not measured as distributions of times.
+const OTHERS: [(&str, Metric); 7] = [
+    ("http_req_duration{expected_response:true}", Metric::DurationOfExpected),
     ("checks", Metric::Checks),
     ("check_failure_rate", Metric::CheckFailureRate),
     ("http_req_failed", Metric::HttpReqFailed),
@@ -112,7 +116,10 @@ const COMPARISONS: [(&str, Comparison); 8] = [
 ];
 
 impl Threshold {
-    /// Parses `METRIC: AGGREGATE COMPARISON VALUE`; `METRIC{tag:value}: …` for some scenarios.
+    /// Parses `METRIC: AGGREGATE COMPARISON VALUE`; `METRIC{tag:value}: …` for some scenarios. Three
+    /// tags of `http_req_duration` choose requests instead: `from:sent` counts from sending,
+    /// `expected_response:true` is of those answered below 400, and `expected_response:false` of the
+    /// others.
     ///
     /// # Errors
     /// In words, with the names that there are.
@@ -150,7 +157,7 @@ impl Threshold {
 impl Metric {
     fn kind(self) -> Kind {
         match self {
-            Self::Trend(_) => Kind::Times,
+            Self::Trend(_) | Self::DurationOfExpected => Kind::Times,
             Self::Checks | Self::CheckFailureRate | Self::HttpReqFailed => Kind::Share,
             Self::HttpReqs | Self::Iterations | Self::DroppedIterations => Kind::Counter,
         }
@@ -181,22 +188,19 @@ fn tags_of(subject: &str) -> Option<(&str, BTreeMap<String, String>)> {
 
 /// The metric of a name; tags that are part of its own name are taken out.
 fn metric(name: &str, tags: &mut BTreeMap<String, String>) -> Result<Metric, String> {
-    if let Some((_, metric)) = OTHERS.iter().find(|(other, _)| *other == name) {
-        return Ok(*metric);
-    }
-    for trend in Trend::ALL {
-        let Some((own_name, mut own_tags)) = tags_of(trend.name()) else { continue };
+    let trends = Trend::ALL.map(|trend| (trend.name(), Metric::Trend(trend)));
+    let all = trends.into_iter().chain(OTHERS);
+    for (whole, metric) in all.clone() {
+        let Some((own_name, mut own_tags)) = tags_of(whole) else { continue };
         let has_all = own_tags.iter().all(|(key, value)| tags.get(key) == Some(value));
-        // Those with tags of their own come after the one without: it is left when none fits.
+        // One with tags of its own comes before the one without, which is left when none fits.
         if own_name == name && !own_tags.is_empty() && has_all {
             own_tags.retain(|key, _| tags.remove(key).is_none());
-            return Ok(Metric::Trend(trend));
+            return Ok(metric);
         }
     }
-    let plain = Trend::ALL.into_iter().find(|trend| trend.name() == name);
-    plain.map(Metric::Trend).ok_or_else(|| {
-        let names: Vec<&str> =
-            Trend::ALL.iter().map(|t| t.name()).chain(OTHERS.iter().map(|(n, _)| *n)).collect();
+    all.clone().find(|(whole, _)| *whole == name).map(|(_, metric)| metric).ok_or_else(|| {
+        let names: Vec<&str> = all.map(|(whole, _)| whole).collect();
         let hint = hint(name, names.iter().copied());
         format!("there is no metric `{name}`{hint}; there are {}", names.join(", "))
     })
@@ -280,6 +284,23 @@ mod tests {
         );
         let failed = Metric::Trend(Trend::DurationOfFailed);
         check("http_req_duration{expected_response:false}: max<1", failed, &[], Max, Below, 1.0);
+        let expected = Metric::DurationOfExpected;
+        check(
+            "http_req_duration{expected_response:true}: avg<1",
+            expected,
+            &[],
+            Average,
+            Below,
+            1.0,
+        );
+        check(
+            "http_req_duration{ scenario:x, expected_response:true }: med<1",
+            expected,
+            &[("scenario", "x")],
+            Aggregate::Median,
+            Below,
+            1.0,
+        );
         check("schedule_lag: max!=1", Metric::Trend(Trend::ScheduleLag), &[], Max, Unequal, 1.0);
         check("check_failure_rate: rate<0.01", Metric::CheckFailureRate, &[], Rate, Below, 0.01);
         check("checks: rate>99%", Metric::Checks, &[], Rate, Above, 0.99);

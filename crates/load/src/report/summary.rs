@@ -68,8 +68,13 @@ fn metrics(
     let counts = totals.counts(all);
     with_parts("data_received", &|_| counter(counts.bytes_received));
     with_parts("data_sent", &|_| counter(counts.bytes_sent));
-    let expected = figures(&views::expected(totals), columns);
+    let expected = figures(&totals.expected(all), columns);
     metrics.insert("http_req_duration{expected_response:true}".to_owned(), expected);
+    for part in views::sub_metrics(plan, "http_req_duration") {
+        let name = part.name.whole();
+        let times = views::durations(totals, &name, |scenario| part.holds(scenario));
+        metrics.insert(name, figures(&times, columns));
+    }
     let users = views::users(plan, totals, outcome);
     metrics.insert("vus".to_owned(), gauge(users.last, users.min, users.max));
     metrics.insert("vus_max".to_owned(), gauge(users.allowed, users.allowed, users.allowed));

@@ -123,11 +123,15 @@ pub(super) fn sub_metrics(plan: &Plan, base: &str) -> Vec<SubMetric> {
     found.into_iter().map(|(name, chosen)| SubMetric { name, chosen }).collect()
 }
 
-/// The distribution of a trend's answers that were no failures: what k6 calls
-/// `{ expected_response:true }`.
-pub(super) fn expected(totals: &Totals) -> TotalTimes {
-    let all = totals.trend(Trend::Duration, |_| true);
-    all.without(&totals.trend(Trend::DurationOfFailed, |_| true))
+/// The distribution that `name` is of: `http_req_duration`, or tags of a part of it, some of which are
+/// measured apart.
+pub(super) fn durations(totals: &Totals, name: &str, of: impl Fn(usize) -> bool) -> TotalTimes {
+    match name {
+        _ if name.contains("from:sent") => totals.trend(Trend::DurationFromSent, of),
+        _ if name.contains("expected_response:false") => totals.trend(Trend::DurationOfFailed, of),
+        _ if name.contains("expected_response:true") => totals.expected(of),
+        _ => totals.trend(Trend::Duration, of),
+    }
 }
 
 /// Users at work, or connections open for an open model: last, least and most while requests were

@@ -28,6 +28,7 @@ impl MetricName {
     fn of_metric(metric: Metric) -> Self {
         let whole = match metric {
             Metric::Trend(trend) => trend.name(),
+            Metric::DurationOfExpected => "http_req_duration{expected_response:true}",
             Metric::Checks => "checks",
             Metric::CheckFailureRate => "check_failure_rate",
             Metric::HttpReqFailed => "http_req_failed",

@@ -166,9 +166,13 @@ fn check_path(path: &[Piece], faults: &mut Vec<Fault>) {
         Piece::Pick(words, _) => Some(words),
         _ => None,
     });
-    let is_plain = |text: &[u8]| text.iter().all(|b| b.is_ascii_graphic() && *b != b'#');
+    // The others stand in no URL (RFC 3986), and HTTP/2 is told no such path.
+    let is_plain = |text: &[u8]| {
+        text.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
+    };
     if !texts.all(is_plain) || !picks.flatten().all(|word| is_plain(word.as_bytes())) {
-        let words = "a path holds no blanks, no # and ASCII only; write others as %20".to_owned();
+        let words =
+            "a path holds ASCII without blanks and # \" < > `; write others as %20".to_owned();
         faults.push(Fault { part: Part::Path, words });
     }
 }

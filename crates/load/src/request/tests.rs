@@ -149,9 +149,9 @@ fn what_is_wrong_is_told_for_each_part() {
     let one = Spec::default();
     check(Spec { method: "CONNECT", ..one }, &[(Part::Method, "CONNECT is not sent")]);
     check(Spec { method: "GE T", ..one }, &[(Part::Method, "no method")]);
-    check(Spec { path: "/a b", ..one }, &[(Part::Path, "no blanks")]);
-    check(Spec { path: "/a\r\n", ..one }, &[(Part::Path, "no blanks")]);
-    check(Spec { path: "/{{pick a ü}}", ..one }, &[(Part::Path, "no blanks")]);
+    check(Spec { path: "/a b", ..one }, &[(Part::Path, "without blanks")]);
+    check(Spec { path: "/a\r\n", ..one }, &[(Part::Path, "without blanks")]);
+    check(Spec { path: "/{{pick a ü}}", ..one }, &[(Part::Path, "without blanks")]);
     check(Spec { path: "/{{x}}", ..one }, &[(Part::Path, "no placeholder")]);
     check(Spec { body: Some("{{x}}"), ..one }, &[(Part::Body, "no placeholder")]);
     check(Spec { idempotency_key: Some("{{x"), ..one }, &[(Part::IdempotencyKey, "no `}}`")]);

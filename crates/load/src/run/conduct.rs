@@ -8,13 +8,15 @@ use super::stop::StopFlag;
 use crate::judge;
 use crate::measure::Totals;
 use crate::observe::Observer;
-use crate::outcome::Ending;
+use crate::outcome::{Ending, ThresholdResult};
 use crate::plan::Plan;
 
 /// Observers are shown the figures no more often than this.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 /// Thresholds that end a run are looked at no more often than this: each merges distributions.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
+/// A worker that has told nothing for so long is not waited for by thresholds.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 /// How long a pressed flag may go unnoticed.
 const NOTICED_WITHIN: Duration = Duration::from_millis(50);
 
@@ -23,6 +25,8 @@ const NOTICED_WITHIN: Duration = Duration::from_millis(50);
 pub(super) struct Conducted {
     pub(super) totals: Totals,
     pub(super) ending: Ending,
+    /// The threshold that ended it, as it was found then. What is answered after that may mend it.
+    pub(super) aborted: Option<ThresholdResult>,
     /// When it was told to end, since its start.
     pub(super) stopped_at: Option<Duration>,
     pub(super) finished: Finished,
@@ -38,7 +42,7 @@ pub(super) fn conduct<S: Source>(
 ) -> Conducted {
     let start_ns = source.start_ns();
     let mut totals = Totals::new(&plan.shape());
-    let mut ending = Ending::Completed;
+    let (mut ending, mut aborted) = (Ending::Completed, None);
     let mut stopped_at = None;
     let mut given_up = false;
     let (mut shown, mut judged) = (None, Duration::ZERO);
@@ -62,9 +66,12 @@ pub(super) fn conduct<S: Source>(
             given_up = true;
             source.stop_now();
         }
-        if stopped_at.is_none() && at.saturating_sub(judged) >= JUDGED_EVERY {
+        // What some workers have told and others not yet looks like too little.
+        let judged_every = if totals.is_torn() { SILENT_FOR } else { JUDGED_EVERY };
+        if stopped_at.is_none() && at.saturating_sub(judged) >= judged_every {
             judged = at;
-            if judge::abort(plan, &totals, since_first_scenario(plan, at)).is_some() {
+            aborted = judge::abort(plan, &totals, told(plan, &totals));
+            if aborted.is_some() {
                 (ending, stopped_at) = (Ending::Aborted, Some(at));
                 source.stop();
             }
@@ -77,11 +84,10 @@ pub(super) fn conduct<S: Source>(
         }
     }
     let finished = source.finish();
-    Conducted { totals, ending, stopped_at, finished }
+    Conducted { totals, ending, aborted, stopped_at, finished }
 }
 
-/// Since the first scenario began, when it is `at` since the run did.
-pub(super) fn since_first_scenario(plan: &Plan, at: Duration) -> Duration {
-    let first = plan.scenarios.iter().map(|scenario| scenario.start).min();
-    at.saturating_sub(first.unwrap_or_default())
+/// The time that totals are of: from the first scenario's start to what was told last.
+pub(super) fn told(plan: &Plan, totals: &Totals) -> Duration {
+    Duration::from_nanos(totals.until_ns).saturating_sub(plan.start())
 }

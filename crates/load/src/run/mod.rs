@@ -7,7 +7,6 @@ mod source;
 mod stop;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use local::Local;
 pub use source::{Finished, Source, Step};
@@ -124,8 +123,8 @@ fn outcome(
     conducted: &Conducted,
     started_wall_ns: u64,
 ) -> Outcome {
-    let Conducted { totals, ending, stopped_at, finished } = conducted;
-    let elapsed = conduct::since_first_scenario(plan, Duration::from_nanos(totals.until_ns));
+    let Conducted { totals, ending, aborted, stopped_at, finished } = conducted;
+    let elapsed = conduct::told(plan, totals);
     let evidence = Evidence {
         elapsed,
         ending: *ending,
@@ -133,12 +132,18 @@ fn outcome(
         kernel: finished.kernel,
         partial: !finished.missing.is_empty(),
     };
+    let mut thresholds = judge::thresholds(plan, totals, elapsed);
+    for result in &mut thresholds {
+        if let Some(aborted) = aborted.as_ref().filter(|aborted| aborted.text == result.text) {
+            result.clone_from(aborted);
+        }
+    }
     // What a lost machine was told, nobody knows: its part cannot be accounted for.
     let accountable = finished.missing.is_empty();
     Outcome {
-        thresholds: judge::thresholds(plan, totals, elapsed),
+        thresholds,
         health: judge::health(plan, totals, &evidence),
-        reconciliation: counters.filter(|_| accountable).and_then(|before| before.after(totals)),
+        reconciliation: counters.filter(|_| accountable).map(|before| before.after(totals)),
         missing: finished.missing.clone(),
         ending: *ending,
         started_wall_ns,

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
 use crate::fixture::{self, Figures, MS};
@@ -22,6 +23,10 @@ struct Script {
     /// Presses the flag when that tick comes.
     press_at: Vec<u64>,
     stop: Rc<StopFlag>,
+    /// How many tell of each tick, one after the other.
+    workers: usize,
+    /// How many have told of this one.
+    told: usize,
     tick: u64,
 }
 
@@ -39,6 +44,8 @@ impl Script {
             missing: Vec::new(),
             press_at: Vec::new(),
             stop: Rc::new(StopFlag::new()),
+            workers: 1,
+            told: usize::MAX,
             tick: 0,
         }
     }
@@ -49,6 +56,7 @@ impl Script {
             figures.answered(0, 5 * MS, self.status, 1);
         }
         let mut interval = figures.tick(TICK_NS, 0.1);
+        interval.worker = self.told;
         interval.from_ns = (self.tick - 1) * TICK_NS;
         interval.until_ns = self.tick * TICK_NS;
         interval
@@ -63,9 +71,14 @@ impl Source for Script {
     fn next(&mut self, _wait: Duration) -> Step {
         let stopped = self.log.borrow().contains(&"stop");
         let given_up = self.log.borrow().contains(&"stop now");
+        if self.told < self.workers {
+            self.told += 1;
+            return Step::Interval(0, self.interval());
+        }
         if given_up || self.tick >= TICKS || (stopped && self.grace == 0) {
             return Step::Ended;
         }
+        self.told = 1;
         self.grace -= u64::from(stopped);
         self.tick += 1;
         self.now_ns.set(START_NS + self.tick * TICK_NS);
@@ -233,6 +246,47 @@ fn a_threshold_ends_the_run_after_its_delay() {
     let (outcome, told, _) = follow(&plan, Script::new());
     assert_eq!((told, outcome.ending), (vec![], Ending::Completed));
     assert_eq!(outcome.exit_code(), exit::THRESHOLDS);
+}
+
+#[test]
+fn a_threshold_that_ended_the_run_is_not_mended_by_what_comes_after() {
+    let mut plan = fixture::plan();
+    // 100 answers a second, all of them good: too few at first, and enough in the end.
+    plan.thresholds = vec![Threshold {
+        text: "http_reqs: count>250".to_owned(),
+        metric: Metric::HttpReqs,
+        aggregate: Aggregate::Count,
+        comparison: Comparison::Above,
+        value: 250.0,
+        ..failing_threshold(2)
+    }];
+    let (outcome, told, _) = follow(&plan, Script { grace: 5, ..Script::new() });
+    assert_eq!((told, outcome.ending), (vec!["stop"], Ending::Aborted));
+    assert_eq!(outcome.thresholds[0].found, Some(200.0), "as it was found then");
+    assert_eq!(outcome.exit_code(), exit::THRESHOLDS);
+    // The control: given time, it holds.
+    plan.thresholds[0].abort_after = Some(Duration::from_secs(3));
+    let (outcome, told, _) = follow(&plan, Script { grace: 5, ..Script::new() });
+    assert_eq!((told, outcome.exit_code()), (vec![], exit::PASSED));
+}
+
+#[test]
+fn rates_are_judged_when_every_worker_has_told() {
+    let rate = |value| Threshold {
+        text: "http_reqs: rate>=N".to_owned(),
+        metric: Metric::HttpReqs,
+        aggregate: Aggregate::Rate,
+        comparison: Comparison::AtLeast,
+        value,
+        ..failing_threshold(2)
+    };
+    let mut plan = fixture::plan();
+    let two = || Script { workers: 2, ..Script::new() };
+    for (asked, ending) in [(200.0, Ending::Completed), (201.0, Ending::Aborted)] {
+        plan.thresholds = vec![rate(asked)];
+        let (outcome, _, _) = follow(&plan, two());
+        assert_eq!(outcome.ending, ending, "{asked}: {:?}", outcome.thresholds);
+    }
 }
 
 #[test]

@@ -33,12 +33,14 @@ impl Asker<'_> {
     /// again.
     pub(super) fn found(&self, piece: &[Receipt]) -> Result<u64, VerifyError> {
         let patience_ns = u64::try_from(self.options.patience.as_nanos()).unwrap_or(u64::MAX);
-        let start_ns = now_ns();
+        let mut start_ns = None;
         loop {
             let answers = self.ask(piece)?;
             if answers.open == 0 {
                 return Ok(answers.found);
             }
+            // Asking for many takes its time, which is not spent waiting.
+            let start_ns = *start_ns.get_or_insert_with(now_ns);
             // While it does not answer, one question is enough.
             let mut first = answers;
             while first.open > 0 {

@@ -112,7 +112,8 @@ impl Verified {
             ));
         }
         lines.extend(self.first_lost.iter().map(|(line, id)| format!("lost: {id} (line {line})")));
-        let unlisted = self.lost() - self.first_lost.len() as u64;
+        // Some may have got lost between being counted and being listed.
+        let unlisted = self.lost().saturating_sub(self.first_lost.len() as u64);
         if unlisted > 0 {
             lines.push(format!("and {unlisted} more"));
         }

@@ -23,7 +23,7 @@ use crate::server::Server;
 
 const LONG: Duration = Duration::from_secs(60);
 /// Tells a process of this test binary that it is to be an agent of this coordinator, or a
-/// coordinator that has a run of this URL.
+/// coordinator that has a run of this URL, in the place of the test that started it.
 const AGENT_OF: &str = "LOAD_TEST_AGENT_OF";
 const COORDINATOR_FOR: &str = "LOAD_TEST_COORDINATOR_FOR";
 
@@ -169,24 +169,28 @@ fn what_an_agent_finds_before_the_start_ends_the_run() {
         served.join().expect("no panic").expect_err("refused");
     });
     // A coordinator that names a file here instead of sending what is in its own.
-    let (coordinator, address) = listening();
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("mine");
-    std::fs::write(&path, "{\"mine\":1}\n").expect("a file");
+    std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n").expect("a file");
+    let mine = || Some(path.display().to_string());
     let server = Server::friendly();
-    thread::scope(|scope| {
-        let served = scope.spawn(|| join(&address, &machine));
-        let mut plan = options(&url(&server), "100/s", "1s");
-        plan.defaults.body = None;
-        plan.defaults.body_file = Some(path.display().to_string());
-        let error = run(gather(coordinator, 1), &plan, 1, false, |_| {}).expect_err("refused");
-        assert!(error.to_string().contains("names files on this machine"), "{error}");
-        served.join().expect("no panic").expect_err("refused");
-    });
+    let of_bodies = ScenarioOptions { body_file: mine(), ..ScenarioOptions::default() };
+    let of_keys = ScenarioOptions { ca: mine(), ..ScenarioOptions::default() };
+    for names in [of_bodies, of_keys] {
+        let (coordinator, address) = listening();
+        thread::scope(|scope| {
+            let served = scope.spawn(|| join(&address, &machine));
+            let mut plan = options(&url(&server), "100/s", "1s");
+            plan.defaults = plan.defaults.overlaid(&names);
+            let error = run(gather(coordinator, 1), &plan, 1, false, |_| {}).expect_err("refused");
+            assert!(error.to_string().contains("names files on this machine"), "{error}");
+            served.join().expect("no panic").expect_err("refused");
+        });
+    }
     assert_eq!(server.accepted(), 0, "nobody went there");
 }
 
-/// A process of this binary that runs one of the tests below as something else.
+/// A process of this binary that is something else in the place of one of the tests below.
 struct Process(Child);
 
 impl Process {
@@ -234,35 +238,37 @@ impl Process {
     }
 }
 
-#[test]
-fn as_an_agent() {
-    // Only in a process that was started for it.
+/// In a process that was started as an agent: is one, to its end.
+fn be_an_agent_if_told() {
     let Ok(address) = std::env::var(AGENT_OF) else { return };
     let served = join(&address, &ThisMachine::default());
     std::process::exit(i32::from(served.map_or_else(|error| error.exit_code(), |()| 0)));
 }
 
-#[test]
+/// In a process that was started as a coordinator: is one, to its end.
 #[expect(clippy::print_stdout, reason = "a process tells its parent where it listens")]
-fn as_a_coordinator() {
+fn be_a_coordinator_if_told() {
     let Ok(target) = std::env::var(COORDINATOR_FOR) else { return };
     let (coordinator, address) = listening();
     println!("listening {address}");
     let group = gather(coordinator, 1);
-    run(group, &options(&target, "200/s", "60s"), 1, false, |_| {}).expect("a run");
+    let ran = run(group, &options(&target, "200/s", "60s"), 1, false, |_| {});
+    std::process::exit(i32::from(ran.is_err()));
 }
 
 #[test]
 fn an_agent_that_is_killed_makes_the_run_partial_and_the_others_go_on() {
+    be_an_agent_if_told();
+    let this = "agents::an_agent_that_is_killed_makes_the_run_partial_and_the_others_go_on";
     let server = Server::friendly();
     let (coordinator, address) = listening();
-    let survivor = Process::start("agents::as_an_agent", AGENT_OF, &address);
+    let survivor = Process::start(this, AGENT_OF, &address);
     let mut victim = None;
     // The victim comes second, so that its number is known.
     let group = coordinator
         .gather(2, LONG, &mut |news| {
             if matches!(news, Some(GatherNews::Joined { joined: 1, .. })) {
-                victim = Some(Process::start("agents::as_an_agent", AGENT_OF, &address));
+                victim = Some(Process::start(this, AGENT_OF, &address));
             }
             true
         })
@@ -295,11 +301,13 @@ fn an_agent_that_is_killed_makes_the_run_partial_and_the_others_go_on() {
 
 #[test]
 fn agents_of_a_coordinator_that_is_killed_stop() {
+    be_an_agent_if_told();
+    be_a_coordinator_if_told();
+    let this = "agents::agents_of_a_coordinator_that_is_killed_stop";
     let server = Arc::new(Server::friendly());
-    let mut coordinator =
-        Process::start("agents::as_a_coordinator", COORDINATOR_FOR, &url(&server));
+    let mut coordinator = Process::start(this, COORDINATOR_FOR, &url(&server));
     let address = coordinator.line("listening ");
-    let agent = Process::start("agents::as_an_agent", AGENT_OF, &address);
+    let agent = Process::start(this, AGENT_OF, &address);
     let until_ns = clock::now_ns() + 60_000_000_000;
     while server.seen().len() < 100 {
         assert!(clock::now_ns() < until_ns, "the run does not start");

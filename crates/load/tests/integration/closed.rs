@@ -6,7 +6,7 @@ use load::measure::{Failure, Trend};
 use load::plan::{Executor, Keeping, UserStage};
 
 use crate::plans::{plan, run, scenario, think, users};
-use crate::server::{CREATED, Server};
+use crate::server::{CREATED, Peer, Server};
 
 #[test]
 fn each_user_has_a_connection_and_one_request_at_a_time() {
@@ -51,6 +51,18 @@ fn users_come_and_go_over_time() {
         assert!(first_ns >= comes_ns, "user {number} came early");
     }
     assert_eq!(ran.counts().failed, 0, "who goes finishes first");
+}
+
+#[test]
+fn repro_users_who_think_end_with_the_grace() {
+    // What is given up at the end of the grace sends its users thinking, from which nobody wakes them.
+    let server = Server::start(Peer::wait_for_end);
+    for think_ms in [0, 50, 60_000] {
+        let mut plan = plan(scenario(server.address, users(3, 50, think_ms)));
+        plan.graceful_stop = Duration::from_millis(100);
+        let ran = run(plan);
+        assert_eq!(ran.failures(), [(Failure::Interrupted, 3)], "think {think_ms} ms");
+    }
 }
 
 #[test]

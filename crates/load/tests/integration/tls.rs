@@ -2,14 +2,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use load::engine::{self, StartError};
 use load::measure::{Failure, Trend};
-use load::plan::{Keeping, Protocol, Scenario, Tls};
+use load::plan::{Keeping, Pem, Protocol, Scenario, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
@@ -22,7 +21,6 @@ use crate::server::CREATED;
 /// An authority, as people make one for a test.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: tempfile::TempDir,
 }
 
 impl Authority {
@@ -32,18 +30,11 @@ impl Authority {
         let issuer =
             CertifiedIssuer::self_signed(params, KeyPair::generate().expect("all of it is ours"))
                 .expect("all of it is ours");
-        Self { issuer, directory: tempfile::tempdir().expect("all of it is ours") }
+        Self { issuer }
     }
 
-    /// A file in PEM.
-    fn file(&self, name: &str, pem: &str) -> PathBuf {
-        let path = self.directory.path().join(name);
-        std::fs::write(&path, pem).expect("all of it is ours");
-        path
-    }
-
-    pub(crate) fn ca(&self) -> PathBuf {
-        self.file("ca.pem", &self.issuer.pem())
+    pub(crate) fn ca(&self) -> Pem {
+        Pem(self.issuer.pem())
     }
 
     /// A certificate for `name`, and its key.
@@ -72,10 +63,10 @@ impl Authority {
         builder.with_single_cert(vec![certificate.der().clone()], key).expect("all of it is ours")
     }
 
-    /// Files of a client's certificate and key.
-    fn client(&self) -> (PathBuf, PathBuf) {
+    /// A client's certificate and key.
+    fn client(&self) -> (Pem, Pem) {
         let (certificate, key) = self.certify("client");
-        (self.file("client.pem", &certificate.pem()), self.file("key.pem", &key.serialize_pem()))
+        (Pem(certificate.pem()), Pem(key.serialize_pem()))
     }
 }
 
@@ -221,15 +212,14 @@ fn a_server_without_tls_is_no_server_with_it() {
 }
 
 #[test]
-fn files_that_are_no_certificates_are_told_before_the_start() {
+fn what_is_no_certificate_is_told_before_the_start() {
     let authority = Authority::new();
-    let garbage = authority.file("garbage.pem", "not PEM");
-    let missing = authority.directory.path().join("missing.pem");
-    let (certificate, _) = authority.client();
+    let garbage = || Pem("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n".to_owned());
+    let (certificate, key) = authority.client();
     for (tls, expected) in [
-        (Tls { ca: Some(garbage.clone()), ..Tls::default() }, "garbage.pem"),
-        (Tls { ca: Some(missing), ..Tls::default() }, "missing.pem"),
-        (Tls { client: Some((certificate, garbage)), ..trusting(&authority) }, "private key"),
+        (Tls { ca: Some(garbage()), ..Tls::default() }, "--ca is not a certificate"),
+        (Tls { ca: Some(key), ..Tls::default() }, "--ca is not a certificate in PEM: it has none"),
+        (Tls { client: Some((certificate, garbage())), ..trusting(&authority) }, "--key is not"),
     ] {
         let mut scenario = scenario("127.0.0.1:1".parse().unwrap(), rate(1.0, 1_000));
         scenario.target.https = true;
@@ -261,7 +251,7 @@ fn what_tls_refuses_is_told_before_the_first_request() {
             let _ = stream.expect("all of it is ours").write_all(CREATED);
         }
     });
-    let trusting = |ca: PathBuf, client| Tls { ca: Some(ca), client, ..Tls::default() };
+    let trusting = |ca: Pem, client| Tls { ca: Some(ca), client, ..Tls::default() };
     let known = || trusting(ours.ca(), None);
     let check = |address, tls, protocol, expected: Option<&str>| {
         let errors = preflight(address, tls, protocol);

@@ -152,6 +152,7 @@ fn sample(number: u64) -> Sample {
         first_byte_ns: at(3),
         ended_ns: at(4),
         ended: Ended::Answered(ended),
+        sent: true,
         checks_passed: u32::from(ended == 201),
         bytes_sent: 200,
         bytes_received: 100,

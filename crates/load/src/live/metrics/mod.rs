@@ -65,8 +65,8 @@ impl Observer for Metrics {
         }
     }
 
-    fn end(&mut self, plan: &Plan, totals: &Totals, outcome: &crate::outcome::Outcome) {
-        self.write(plan, totals, outcome.elapsed);
+    fn end(&mut self, plan: &Plan, totals: &Totals, _outcome: &crate::outcome::Outcome) {
+        self.write(plan, totals, Duration::from_nanos(totals.until_ns));
     }
 }
 

@@ -1,12 +1,11 @@
 //! What carries requests, from options.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 
 use super::Builder;
 use crate::limits::CONNECTIONS_MAX;
 use crate::plan::{
-    Connections, Executor, Keeping, LocalAddresses, Protocol, ScenarioOptions, Target, Tls,
+    Connections, Executor, Keeping, LocalAddresses, Pem, Protocol, ScenarioOptions, Target, Tls,
     addresses,
 };
 
@@ -107,8 +106,9 @@ impl Builder {
     }
 
     fn tls(&mut self, options: &ScenarioOptions) -> Tls {
+        let pem = |text: &String| Pem(text.clone());
         let client = match (&options.cert, &options.key) {
-            (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+            (Some(cert), Some(key)) => Some((pem(cert), pem(key))),
             (Some(_), None) => {
                 self.faults.add("key", "a certificate needs its key");
                 None
@@ -119,23 +119,8 @@ impl Builder {
             }
             (None, None) => None,
         };
-        for (name, file, label) in [
-            ("ca", &options.ca, "CERTIFICATE-----"),
-            ("cert", &options.cert, "CERTIFICATE-----"),
-            ("key", &options.key, "PRIVATE KEY-----"),
-        ] {
-            let Some(file) = file else { continue };
-            match std::fs::read_to_string(file) {
-                Ok(text) if text.contains(label) => {}
-                Ok(_) => {
-                    let what = label.trim_end_matches('-').to_ascii_lowercase();
-                    self.faults.add(name, format!("{file} holds no {what} in PEM"));
-                }
-                Err(error) => self.faults.add(name, format!("cannot read {file}: {error}")),
-            }
-        }
         Tls {
-            ca: options.ca.as_ref().map(PathBuf::from),
+            ca: options.ca.as_ref().map(pem),
             client,
             insecure: options.insecure_skip_tls_verify == Some(true),
             resume: options.no_tls_resume != Some(true),

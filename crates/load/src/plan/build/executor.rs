@@ -206,8 +206,7 @@ impl Builder {
 
     fn ramping_rate(&mut self, options: &ScenarioOptions) -> Option<Executor> {
         let start = options.rate.as_deref().map_or(Some(0.0), |text| self.rate("rate", text));
-        let stages =
-            self.stages(options, |text| quantity::rate(text).map(|rate| rate.per_second))?;
+        let stages = self.stages(options, quantity::rate)?;
         let mut from = start?;
         let ramps = stages
             .into_iter()
@@ -307,7 +306,7 @@ impl Builder {
     }
 
     fn rate(&mut self, key: &str, text: &str) -> Option<f64> {
-        let rate = self.faults.take(key, quantity::rate(text))?.per_second;
+        let rate = self.faults.take(key, quantity::rate(text))?;
         if rate > 0.0 || key == "stages" {
             return Some(rate);
         }

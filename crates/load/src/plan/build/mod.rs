@@ -273,7 +273,8 @@ fn check_tags(threshold: &Threshold, scenarios: &[Scenario]) -> Result<(), Strin
     let asked = asked.join(",");
     let hint = hint(&asked, known.iter().map(String::as_str));
     let known = known.join(", ");
-    Err(format!("no scenario has `{asked}`{hint}; there are {known} (and from:sent for times)"))
+    let others = "from:sent and expected_response:true or false for http_req_duration";
+    Err(format!("no scenario has `{asked}`{hint}; there are {known} (and {others})"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ const PATIENTS: u64 = 1_000_000;
 const PATIENTS_MAX: u64 = 1_000_000_000_000;
 /// As many items as a request of the longest can hold.
 const BATCH_MAX: u64 = 100_000;
+/// Headers that speak of a connection of HTTP/1.1, beside those that nobody may set.
+const OF_CONNECTIONS: [&str; 4] = ["keep-alive", "proxy-connection", "te", "upgrade"];
 /// Methods whose requests have a body only if somebody asks for it.
 const WITHOUT_BODY: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 
@@ -61,11 +63,28 @@ impl Builder {
                 return None;
             }
         };
+        if options.http2 == Some(true) {
+            self.check_http2(authority, &headers);
+        }
         if !requests.body_is_what_it_says() {
             let otherwise = "if that is meant, say so with --header 'Content-Type: …'";
             self.note(format!("the body is sent as JSON and is none; {otherwise}"));
         }
         Some((requests, authority.clone()))
+    }
+
+    /// What HTTP/1.1 has and HTTP/2 does not (RFC 9113, section 8.2.2), and a host that is none.
+    fn check_http2(&mut self, authority: &str, headers: &[(String, String)]) {
+        if authority.parse::<http::uri::Authority>().is_err() {
+            self.faults.add("headers", format!("`{authority}` is no host for --http2"));
+        }
+        for (name, _) in headers {
+            if OF_CONNECTIONS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+                let words =
+                    format!("`{name}` speaks of a connection, which --http2 has no word for");
+                self.faults.add("headers", words);
+            }
+        }
     }
 
     fn headers(&mut self, options: &ScenarioOptions) -> Vec<(String, String)> {

@@ -358,6 +358,11 @@ fn what_is_malformed_is_told_with_its_flag() {
         &["--close: HTTP/2 cannot ask"],
     );
     check(json!({ "streams": "5" }), &["--streams: HTTP/1.1 has none"]);
+    check(
+        json!({ "http2": true, "headers": ["Host: a b", "Keep-Alive: 5", "X: y"] }),
+        &["--header: `a b` is no host", "--header: `Keep-Alive` speaks of a connection"],
+    );
+    check(json!({ "url": "http://localhost/x?q=\"a\"" }), &["URL: a path holds ASCII"]);
     check(json!({ "local-ips": ["127.0.0.x"] }), &["--local-ips: `127.0.0.x` is no address"]);
     check(
         json!({ "local-ips": ["::1"] }),
@@ -367,7 +372,7 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "connect-timeout": "x" }), &["--connect-timeout: `x` is no duration"]);
     check(
         json!({ "cert": "/nowhere" }),
-        &["--key: a certificate needs its key", "--cert: cannot read /nowhere"],
+        &["--cert: cannot read /nowhere", "--key: a certificate needs its key"],
     );
     check(json!({ "ca": file!() }), &["--ca: "]);
     check(

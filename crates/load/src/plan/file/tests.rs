@@ -106,10 +106,29 @@ fn files_are_found_beside_it_and_embedded() {
     write("rows.csv", &"x".repeat(DATA_BYTES_MAX + 1));
     let found = lines(&options.embed_files().expect_err("one is gone, one too long"));
     assert_eq!(found.len(), 2);
-    assert!(found[0].contains("--data: ") && found[0].contains("at most"), "{found:?}");
+    assert!(found[0].contains("--data: ") && found[0].contains("more than the"), "{found:?}");
     assert!(found[1].starts_with("--body-file: cannot read"), "{found:?}");
     let error = Options::read(&dir.path().join("none.toml")).expect_err("not there").to_string();
     assert!(error.starts_with("--file: cannot read"), "{error}");
+}
+
+#[test]
+fn certificates_are_embedded_and_may_stand_in_the_file_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect(name);
+    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    write("ca.pem", &format!("an authority\n{pem}"));
+    write("tls.toml", "ca = \"ca.pem\"\ncert = \"ca.pem\"\nkey = \"ca.pem\"\n");
+    let options = Options::read(&dir.path().join("tls.toml")).expect("in order");
+    let found = lines(&options.embed_files().expect_err("that is no key"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("--key: ") && found[0].contains("no private key"), "{found:?}");
+    write("tls.toml", &format!("ca = \"ca.pem\"\n[scenarios.a]\nca = \"\"\"{pem}\"\"\"\n"));
+    let options = Options::read(&dir.path().join("tls.toml")).expect("in order");
+    let embedded = options.embed_files().expect("the file is there");
+    assert!(embedded.defaults.ca.as_ref().is_some_and(|ca| ca.ends_with(pem)));
+    assert_eq!(embedded.scenarios["a"].ca.as_deref(), Some(pem));
+    assert_eq!(embedded.embed_files().as_ref(), Ok(&embedded));
 }
 
 fn scenario_strategy() -> impl Strategy<Value = ScenarioOptions> {

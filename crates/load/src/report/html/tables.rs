@@ -27,7 +27,7 @@ pub(super) fn thresholds(plan: &Plan, outcome: &Outcome) -> String {
 fn figure(threshold: &Threshold, found: f64) -> String {
     match (threshold.metric, threshold.aggregate) {
         (_, Aggregate::Count) => number(found),
-        (Metric::Trend(_), _) => time(found),
+        (Metric::Trend(_) | Metric::DurationOfExpected, _) => time(found),
         (Metric::Checks | Metric::CheckFailureRate | Metric::HttpReqFailed, _) => share(found),
         (_, Aggregate::Rate) => format!("{}/s", number(found)),
         _ => number(found),

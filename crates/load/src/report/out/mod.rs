@@ -12,7 +12,6 @@ mod json;
 mod points;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use points::Points;
@@ -63,8 +62,9 @@ pub enum OutError {
     },
 }
 
-impl Out<io::BufWriter<std::fs::File>> {
-    /// Makes the file that `json=FILE` or `csv=FILE` names; one that is there already is emptied.
+impl Out<Earlier> {
+    /// Opens the file that `json=FILE` or `csv=FILE` names. One that is there already is emptied when
+    /// the run begins: if none does, it still is what it was.
     ///
     /// # Errors
     /// When it is of another form, or the file cannot be made.
@@ -74,9 +74,40 @@ impl Out<io::BufWriter<std::fs::File>> {
             Some(("csv", path)) if !path.is_empty() => (Format::Csv, path),
             _ => return Err(OutError::Unknown(text.to_owned())),
         };
-        let file = std::fs::File::create(Path::new(path))
-            .map_err(|error| OutError::Create { path: path.to_owned(), error })?;
-        Ok(Self::new(path, format, io::BufWriter::new(file), crate::clock::wall_ns))
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| OutError::Create { path: path.to_owned(), error })?;
+        Ok(Self::new(path, format, Earlier::new(file), crate::clock::wall_ns))
+    }
+}
+
+/// A file that loses what an earlier run wrote when the first byte of this one comes.
+#[derive(Debug)]
+pub struct Earlier {
+    file: io::BufWriter<std::fs::File>,
+    emptied: bool,
+}
+
+impl Earlier {
+    fn new(file: std::fs::File) -> Self {
+        Self { file: io::BufWriter::new(file), emptied: false }
+    }
+}
+
+impl Write for Earlier {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.emptied {
+            // What is no file, such as a pipe, has nothing to lose.
+            if self.file.get_ref().metadata()?.is_file() {
+                self.file.get_ref().set_len(0)?;
+            }
+            self.emptied = true;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -147,7 +178,7 @@ impl<W: Write> Observer for Out<W> {
         }
     }
 
-    fn end(&mut self, plan: &Plan, totals: &Totals, outcome: &Outcome) {
-        self.finish(plan, totals, outcome.elapsed);
+    fn end(&mut self, plan: &Plan, totals: &Totals, _outcome: &Outcome) {
+        self.finish(plan, totals, Duration::from_nanos(totals.until_ns));
     }
 }

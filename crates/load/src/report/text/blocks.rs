@@ -71,24 +71,14 @@ fn custom(plan: &Plan, totals: &Totals) -> Vec<Row> {
 fn http(plan: &Plan, totals: &Totals, outcome: &Outcome, columns: &Columns) -> Vec<Row> {
     let all = |_: usize| true;
     let duration = |name: &str, of: &dyn Fn(usize) -> bool| {
-        // A part may itself be one that is measured apart, as `from:sent` is.
-        let trend = match name {
-            _ if name.contains("from:sent") => Trend::DurationFromSent,
-            _ if name.contains("expected_response:false") => Trend::DurationOfFailed,
-            _ => Trend::Duration,
-        };
-        Row::trend(name, &totals.trend(trend, of), columns)
+        Row::trend(name, &views::durations(totals, name, of), columns)
     };
     let mut rows = with_parts(plan, "http_req_duration", duration);
-    let failed = totals.trend(Trend::DurationOfFailed, all);
-    let mut parts = vec![
-        Row::trend("expected_response:true", &views::expected(totals), columns).into_part(),
-        Row::trend("from:sent", &totals.trend(Trend::DurationFromSent, all), columns).into_part(),
-    ];
-    if !failed.is_empty() {
-        parts.insert(1, Row::trend("expected_response:false", &failed, columns).into_part());
+    let mut parts = vec!["expected_response:true", "from:sent"];
+    if !totals.trend(Trend::DurationOfFailed, all).is_empty() {
+        parts.insert(1, "expected_response:false");
     }
-    rows.splice(1..1, parts);
+    rows.splice(1..1, parts.into_iter().map(|name| duration(name, &all).into_part()));
     rows.extend(with_parts(plan, "http_req_failed", |name, of| {
         let counts = totals.counts(of);
         Row::values(name, share_of(counts.failed, counts.ended))

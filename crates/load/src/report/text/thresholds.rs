@@ -40,7 +40,7 @@ fn found(threshold: &Threshold, result: &ThresholdResult) -> String {
     let Some(found) = result.found else { return "no samples".to_owned() };
     let value = match (threshold.metric, threshold.aggregate) {
         (_, Aggregate::Count) => k6_number(found),
-        (Metric::Trend(_), _) => k6_time(found),
+        (Metric::Trend(_) | Metric::DurationOfExpected, _) => k6_time(found),
         (Metric::Checks | Metric::CheckFailureRate | Metric::HttpReqFailed, _) => k6_share(found),
         (Metric::HttpReqs | Metric::Iterations | Metric::DroppedIterations, Aggregate::Rate) => {
             format!("{}/s", k6_number(found))

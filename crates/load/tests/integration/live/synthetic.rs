@@ -115,6 +115,7 @@ impl Synthetic {
                 first_byte_ns: took_ns,
                 ended_ns: took_ns,
                 ended,
+                sent: true,
                 checks_passed,
                 bytes_sent: 260,
                 bytes_received: 190,

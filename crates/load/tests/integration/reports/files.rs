@@ -1,11 +1,11 @@
-//! Files that tests compare with: `tests/snapshots`. With `SNAPSHOTS=write` they are written instead.
+//! Files that tests compare with: `tests/snapshots`. `INHALE_BLESS=1` writes them instead.
 
 use std::path::PathBuf;
 
 /// Compares a text with the file of that name.
 pub(crate) fn check_snapshot(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
-    if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "write") {
+    if std::env::var_os("INHALE_BLESS").is_some() {
         std::fs::write(&path, text).expect("the folder of snapshots is there");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();

@@ -299,6 +299,7 @@ fn record(recorder: &mut Recorder, scenario: usize, due_ns: u64, answer: Answer)
             first_byte_ns: ended_ns.saturating_sub(25_000).max(sent_ns),
             ended_ns,
             ended: answer.ended,
+            sent: true,
             checks_passed: if good { u32::MAX } else { 0 },
             bytes_sent: 250,
             bytes_received: 180,
