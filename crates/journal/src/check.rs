@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-pub(crate) use chain::{Chain, Link, State};
+pub(crate) use chain::{Chain, Link, State, unknown_header};
 pub(crate) use walk::Found;
 
 use crate::disk::Disk;

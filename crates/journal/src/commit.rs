@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::ledger::Segment;
 use crate::pending::Gathered;
-use crate::prepare::{Prepared, is_out_of_space, prepare};
+use crate::prepare::{Prepared, prepare};
 use crate::scan::Expected;
 use crate::shared::{Shared, lock};
 
@@ -39,6 +39,8 @@ pub(crate) struct Committer {
     held: Option<Gathered>,
     /// Whether the last frame written says that the journal was closed in order.
     closed_last: bool,
+    /// Set by close: the directory may belong to another process from then on.
+    closed: bool,
 }
 
 /// The segment that is written to.
@@ -51,7 +53,7 @@ pub(crate) struct Active {
 
 impl Committer {
     pub(crate) fn new(active: Active, closed_last: bool) -> Self {
-        Self { active, spare: Gathered::default(), held: None, closed_last }
+        Self { active, spare: Gathered::default(), held: None, closed_last, closed: false }
     }
 }
 
@@ -74,6 +76,9 @@ impl Shared {
     fn commit(&self, committer: &mut Committer) -> Result<Committed, CommitError> {
         if self.is_poisoned() {
             return Err(CommitError::Poisoned);
+        }
+        if committer.closed {
+            return Ok(Committed::Nothing);
         }
         let taken = committer.held.take().or_else(|| self.take_pending(committer));
         let Some(mut batch) = taken else { return Ok(Committed::Nothing) };
@@ -109,7 +114,8 @@ impl Shared {
             pending.write_at = crate::format::align_batch(HEADER_PAGE_BYTES as u64 + bytes);
             pending.write_end = self.options.segment_bytes;
             // The segment that is ready will be used up by this very batch.
-            pending.next_blocked = self.cap_reached(&ledger);
+            pending.segment = committer.active.header.number + 1;
+            pending.next_blocked = self.is_over_cap(&ledger, pending.segment + 1);
         }
         Some(taken)
     }
@@ -177,17 +183,8 @@ impl Shared {
         let number = committer.active.header.number + 1;
         let prepared = match ready {
             Some(prepared) => prepared,
-            None => match prepare(&*self.disk, number, self.options.segment_bytes) {
-                Ok(prepared) => prepared,
-                Err(error) if is_out_of_space(&error) => {
-                    self.pending().no_space = true;
-                    return Err(CommitError::NoSpace);
-                }
-                Err(error) => {
-                    self.poison(format!("preparing segment {number}: {error}"));
-                    return Err(CommitError::Poisoned);
-                }
-            },
+            None => prepare(&*self.disk, number, self.options.segment_bytes)
+                .map_err(|error| self.not_prepared(number, &error))?,
         };
         assert_eq!(prepared.number, number, "segments are prepared one ahead");
         let header = SegmentHeader {
@@ -221,21 +218,19 @@ impl Shared {
     }
 
     /// Commits everything, then a closing frame, which proves the last batch durable to the next
-    /// open. Appends have been refused before.
+    /// open. Appends have been refused before, and nothing is written afterwards.
     pub(crate) fn commit_closing(&self) -> Result<(), CommitError> {
         let mut committer = lock(&self.committer);
         while self.commit(&mut committer)? != Committed::Nothing {}
-        if committer.closed_last {
-            return Ok(());
-        }
-        self.pending().append_closed();
-        match self.commit(&mut committer) {
-            // Every usage is durable; only the proof of it could not be added.
-            Ok(_) | Err(CommitError::NoSpace) => {
-                committer.closed_last = true;
-                Ok(())
+        if !committer.closed_last && !committer.closed {
+            self.pending().append_closed();
+            match self.commit(&mut committer) {
+                // Every usage is durable; only the proof of it could not be added.
+                Ok(_) | Err(CommitError::NoSpace) => {}
+                Err(poisoned) => return Err(poisoned),
             }
-            Err(poisoned) => Err(poisoned),
         }
+        committer.closed = true;
+        Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::format::{HeaderError, segment_file_name};
+
 /// Why a journal did not open. Nothing has been changed that a later open could miss.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -24,6 +26,23 @@ pub enum OpenError {
     /// `store.meta` cannot be trusted.
     #[error("store.meta: {0}; put back a copy of it, nothing else holds the store's secret")]
     Meta(String),
+    /// `store.meta` is there, and no segment that was ever in use.
+    #[error(
+        "store.meta is there, but every segment that held usages is missing; put them back from a \
+         copy, or begin a new store in another directory"
+    )]
+    NoSegments,
+    /// Written by a program that knows more than this one.
+    #[error(
+        "{file} has format version {version}, which is newer than this inhale knows; use the \
+             newer inhale that wrote it"
+    )]
+    Newer {
+        /// Which file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
     /// The store carries another number than the settings ask for.
     #[error("the store has number {found}, the settings say {asked}; ids are made from it")]
     StoreNumber {
@@ -158,6 +177,18 @@ pub enum Ended {
     /// The journal was closed; everything appended before is durable.
     #[error("the journal is closed")]
     Closed,
+}
+
+impl OpenError {
+    /// Why a segment cannot do without the header page that is not accepted.
+    pub(crate) fn header(segment: u64, why: HeaderError) -> Self {
+        match why {
+            HeaderError::Version(version) => {
+                Self::Newer { file: segment_file_name(segment), version }
+            }
+            why => Self::Header { segment, why: why.to_string() },
+        }
+    }
 }
 
 /// Turns an I/O error into an [`OpenError`] that says what was being done.

@@ -8,7 +8,7 @@ use crate::anchor;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
-use crate::prepare::{is_out_of_space, prepare, remove_if_there};
+use crate::prepare::{prepare, remove_if_there};
 use crate::reader::newest_commit_ms;
 use crate::retain::{Rules, TrustedClock};
 use crate::shared::{Shared, lock};
@@ -47,7 +47,7 @@ pub(crate) struct Housekeeper {
 
 /// What the housekeeper shares with those who ask, behind a lock that is never held for long.
 pub(crate) struct Notes {
-    /// The last failure of compression or retention.
+    /// The last failure that stopped nothing for good.
     pub(crate) failure: Option<String>,
     pub(crate) clock: TrustedClock,
 }
@@ -94,6 +94,8 @@ impl Shared {
             Ok(compressed) => {
                 let number = compressed.header.number;
                 self.ledger().replace(compressed.header, compressed.file_bytes);
+                // An open file would keep the space of the raw one.
+                lock(&self.lookups).forget(number);
                 Some(number)
             }
             Err(error) => {
@@ -227,20 +229,27 @@ impl Shared {
         let Ok(space) = self.disk.space() else { return };
         self.counters.free_bytes.store(space.free_bytes, Ordering::Relaxed);
         let segment_bytes = self.options.segment_bytes;
-        let (missing, capped) = {
+        let missing = {
             let ledger = self.ledger();
-            (ledger.next.is_none(), self.cap_reached(&ledger))
+            let number = ledger.active().header.number + 1;
+            ledger.next.is_none() && !self.is_over_cap(&ledger, number)
         };
         let mut needed = self.options.reserve_bytes;
-        if missing && !capped {
+        if missing {
             needed = needed.saturating_add(segment_bytes);
         }
         if self.options.compress_level.is_some() {
             needed = needed.saturating_add(segment_bytes);
         }
+        self.pending().no_space = space.free_bytes < needed;
+        self.watch_cap();
+    }
+
+    /// Tells appenders whether what they append may need a segment that the cap on bytes forbids.
+    pub(crate) fn watch_cap(&self) {
         let mut pending = self.pending();
-        pending.no_space = space.free_bytes < needed;
-        pending.next_blocked = missing && capped;
+        let blocked = self.is_over_cap(&self.ledger(), pending.segment + 1);
+        pending.next_blocked = blocked;
     }
 
     /// Prepares the next segment unless it is there, or there is no room for it.
@@ -248,22 +257,19 @@ impl Shared {
         let _preparing = lock(&self.preparing);
         let number = {
             let ledger = self.ledger();
-            if ledger.next.is_some() || self.cap_reached(&ledger) {
+            let number = ledger.active().header.number + 1;
+            if ledger.next.is_some() || self.is_over_cap(&ledger, number) {
                 return false;
             }
-            ledger.active().header.number + 1
+            number
         };
         match prepare(&*self.disk, number, self.options.segment_bytes) {
             Ok(prepared) => {
                 self.ledger().next = Some(prepared);
                 true
             }
-            Err(error) if is_out_of_space(&error) => {
-                self.pending().no_space = true;
-                false
-            }
             Err(error) => {
-                self.poison(format!("preparing segment {number}: {error}"));
+                self.not_prepared(number, &error);
                 false
             }
         }

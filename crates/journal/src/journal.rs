@@ -152,21 +152,40 @@ impl Journal {
         self.shared.confirm_clock();
     }
 
+    /// What has failed, if the journal is poisoned.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.poison_cause.get().cloned()
+    }
+
     /// What the journal tells about itself.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
     }
 
-    /// Refuses further appends, commits what is pending, writes a closing frame, waits for the
-    /// housekeeper's current step, and releases the lock. Safe to call twice.
+    /// Refuses further appends, commits what is pending, writes a closing frame, and waits for the
+    /// housekeeper's current step. The lock is kept until [`Journal::unlock`], for whoever has more
+    /// to end before another process may open the journal. Safe to call twice.
+    pub fn finish(&self) -> Result<(), CommitError> {
+        self.shared.finish()
+    }
+
+    /// Lets another process open the journal, after [`Journal::finish`].
+    pub fn unlock(&self) {
+        *lock(&self.shared.lock_file) = None;
+    }
+
+    /// Finishes and unlocks.
     pub fn close(&self) -> Result<(), CommitError> {
-        self.shared.close()
+        let finished = self.finish();
+        self.unlock();
+        finished
     }
 }
 
 impl Shared {
-    fn close(&self) -> Result<(), CommitError> {
+    fn finish(&self) -> Result<(), CommitError> {
         {
             let mut pending = self.pending();
             pending.ended = pending.ended.or(Some(AppendError::Closed));
@@ -182,7 +201,6 @@ impl Shared {
             self.poison("closing did not commit everything".to_owned());
         }
         lock(&self.housekeeper).stopped = true;
-        *lock(&self.lock_file) = None;
         committed
     }
 

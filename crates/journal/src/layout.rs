@@ -60,7 +60,7 @@ fn set_unused_aside(disk: &dyn Disk, layout: &mut Layout) -> Result<(), OpenErro
         let number = *last.key();
         let Err(why) = *last.get() else { break };
         if matches!(why, HeaderError::Version(_) | HeaderError::Impossible) {
-            return Err(OpenError::Header { segment: number, why: why.to_string() });
+            return Err(OpenError::header(number, why));
         }
         let file = disk
             .open(&segment_file_name(number))
@@ -132,7 +132,7 @@ impl Layout {
     pub fn segment(&self, number: u64) -> Result<&Found, OpenError> {
         match self.used.get(&number) {
             Some(Ok(found)) => Ok(found),
-            Some(Err(why)) => Err(OpenError::Header { segment: number, why: why.to_string() }),
+            Some(Err(why)) => Err(OpenError::header(number, *why)),
             None => Err(OpenError::Missing { segment: number }),
         }
     }
@@ -162,11 +162,10 @@ impl Layout {
 
     /// A segment is prepared right behind the active one, so a gap there is a lost segment.
     pub fn check_no_gap_behind(&self) -> Result<(), OpenError> {
-        let unused = self.spares.keys().chain(&self.torn).min();
-        match (unused, self.newest()) {
-            (Some(&first), Some(newest)) if first > newest + 1 => {
-                Err(OpenError::Missing { segment: newest + 1 })
-            }
+        let Some(&first) = self.spares.keys().chain(&self.torn).min() else { return Ok(()) };
+        match self.newest() {
+            None if first > 1 => Err(OpenError::NoSegments),
+            Some(newest) if first > newest + 1 => Err(OpenError::Missing { segment: first - 1 }),
             _ => Ok(()),
         }
     }

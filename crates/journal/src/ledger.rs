@@ -60,6 +60,11 @@ impl Ledger {
         self.segments.back().expect("there is always an active segment")
     }
 
+    /// The highest number there is, the prepared segment's if there is one.
+    pub(crate) fn number_max(&self) -> u64 {
+        self.next.as_ref().map_or(self.active().header.number, |next| next.number)
+    }
+
     /// Bytes of all segment files, the prepared one included.
     pub(crate) fn bytes(&self) -> u64 {
         let next = self.next.as_ref().map_or(0, |next| next.bytes);

@@ -54,6 +54,11 @@ impl Lookups {
         self.entries.push(entry);
     }
 
+    /// Forgets a segment whose file was replaced.
+    pub(crate) fn forget(&mut self, number: u64) {
+        self.entries.retain(|entry| entry.number != number);
+    }
+
     /// Forgets segments that are gone.
     pub(crate) fn forget_below(&mut self, number: u64) {
         self.entries.retain(|entry| entry.number >= number);

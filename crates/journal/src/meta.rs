@@ -53,15 +53,15 @@ impl StoreMeta {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
         let array4 = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         let crc = u32::from_le_bytes(array4(CRC_AT));
         if bytes[0..8] != MAGIC || crc32c::crc32c(&bytes[..CRC_AT]) != crc {
-            return Err("its checksum does not match".to_owned());
+            return Err(OpenError::Meta("its checksum does not match".to_owned()));
         }
         let version = u32::from_le_bytes(array4(8));
         if version != VERSION {
-            return Err(format!("version {version} is newer than this program knows"));
+            return Err(OpenError::Newer { file: META_FILE.to_owned(), version });
         }
         let mut meta = Self {
             store_id: [0; 16],
@@ -75,7 +75,7 @@ impl StoreMeta {
         created.copy_from_slice(&bytes[48..56]);
         meta.created_ms = u64::from_le_bytes(created);
         if meta.store_number > STORE_NUMBER_MAX {
-            return Err("it holds an impossible store number".to_owned());
+            return Err(OpenError::Meta("it holds an impossible store number".to_owned()));
         }
         Ok(meta)
     }
@@ -111,7 +111,8 @@ impl StoreMeta {
             (Ok(one), Ok(two)) if one == two => Ok(one),
             (Ok(_), Ok(_)) => Err(OpenError::Meta("its two copies differ".to_owned())),
             (Ok(meta), Err(_)) | (Err(_), Ok(meta)) => Ok(meta),
-            (Err(why), Err(_)) => Err(OpenError::Meta(why)),
+            // Damage to one copy does not hide what the other says.
+            (Err(OpenError::Meta(_)), Err(why)) | (Err(why), Err(_)) => Err(why),
         }
     }
 }

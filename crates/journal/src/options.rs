@@ -18,6 +18,8 @@ pub struct Options {
     /// Bytes of the file system to leave free beyond the next segment and one compression.
     pub reserve_bytes: u64,
     /// Cap on the bytes of all segment files: at the cap appends are refused, nothing is deleted.
+    /// Only an open may pass it, by the small segment that it begins, for it has to secure the last
+    /// batch somewhere.
     pub bytes_max: Option<u64>,
     /// Age at which a segment may go; `None` keeps everything for ever.
     pub retain: Option<Duration>,
@@ -72,7 +74,7 @@ impl Options {
         let segments = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
         if !segments.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             return Err(format!(
-                "segment_bytes is {}; it must be a multiple of 4096 from {} to {}",
+                "the size of a segment (--segment-size) is {}; it must be a multiple of 4096 from {} to {}",
                 self.segment_bytes,
                 segments.start(),
                 segments.end()
@@ -81,7 +83,8 @@ impl Options {
         let pending = limits::PENDING_BYTES_MIN..=limits::PENDING_BYTES_MAX;
         if !pending.contains(&self.pending_bytes_max) {
             return Err(format!(
-                "pending_bytes_max is {}; it must be from {} to {}",
+                "the memory for usages that wait for the disk (--pending-max) is {}; it must be from \
+                 {} to {}",
                 self.pending_bytes_max,
                 pending.start(),
                 pending.end()
@@ -90,15 +93,19 @@ impl Options {
         let batch_bytes = (self.pending_bytes_max + BATCH_HEADER_BYTES) as u64;
         if batch_bytes > limits::segment_room(self.segment_bytes) {
             return Err(format!(
-                "pending_bytes_max {} does not fit a segment of {} bytes",
+                "a write of {} bytes (--pending-max) does not fit a segment of {} (--segment-size)",
                 self.pending_bytes_max, self.segment_bytes
             ));
         }
         if self.spacing > Duration::from_millis(limits::SPACING_MS_MAX) {
-            return Err(format!("spacing is {:?}; at most one second", self.spacing));
+            return Err(format!(
+                "the least time between two syncs (--commit-spacing) is {:?}; at most one second",
+                self.spacing
+            ));
         }
         if self.store_number.is_some_and(|number| number > limits::STORE_NUMBER_MAX) {
-            return Err(format!("store_number is above {}", limits::STORE_NUMBER_MAX));
+            let max = limits::STORE_NUMBER_MAX;
+            return Err(format!("the store's number (--store-number) is above {max}"));
         }
         Ok(())
     }
@@ -119,11 +126,11 @@ mod tests {
             }
         }
         check(|_| {}, "");
-        check(|o| o.segment_bytes = 5000, "segment_bytes");
-        check(|o| o.segment_bytes = 1 << 40, "segment_bytes");
-        check(|o| o.pending_bytes_max = 1, "pending_bytes_max");
+        check(|o| o.segment_bytes = 5000, "--segment-size");
+        check(|o| o.segment_bytes = 1 << 40, "--segment-size");
+        check(|o| o.pending_bytes_max = 1, "--pending-max");
         check(|o| o.segment_bytes = 1 << 20, "does not fit");
-        check(|o| o.spacing = Duration::from_secs(2), "spacing");
-        check(|o| o.store_number = Some(4096), "store_number");
+        check(|o| o.spacing = Duration::from_secs(2), "--commit-spacing");
+        check(|o| o.store_number = Some(4096), "--store-number");
     }
 }

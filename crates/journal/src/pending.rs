@@ -83,10 +83,12 @@ pub(crate) struct Pending {
     appends_before: u32,
     taken_at: Option<Duration>,
     bytes_max: usize,
-    /// Where in the active segment the next batch will start, and where that segment ends.
+    /// The segment that the next batch will go to if it fits, where in it the batch will start, and
+    /// where that segment ends.
+    pub(crate) segment: u64,
     pub(crate) write_at: u64,
     pub(crate) write_end: u64,
-    /// The next segment may not be created: appends have to fit the active one.
+    /// The segment after it may not be created: appends have to fit.
     pub(crate) next_blocked: bool,
     /// The disk's reserve is reached: no appends at all.
     pub(crate) no_space: bool,
@@ -104,6 +106,7 @@ impl Pending {
             appends_before: 0,
             taken_at: None,
             bytes_max,
+            segment: 0,
             write_at: 0,
             write_end: 0,
             next_blocked: false,
@@ -151,10 +154,14 @@ impl Pending {
         std::mem::replace(&mut self.gathered, spare)
     }
 
-    /// Appends the frame that says that the journal was closed in order.
+    /// Appends the frame that says that the journal was closed in order, if there is room for it.
     pub(crate) fn append_closed(&mut self) {
         let seq = self.gathered.next_seq();
         let start = begin_frame(&mut self.gathered.bytes);
+        if self.overflow().is_some() {
+            self.gathered.bytes.truncate(start);
+            return;
+        }
         finish_frame(&mut self.gathered.bytes, start, FrameKind::Closed, 0, 0, seq);
         self.note(start, 0);
         self.appends += 1;

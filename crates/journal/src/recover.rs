@@ -97,14 +97,14 @@ pub(crate) fn open(
     };
     let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
     let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
+    pending.segment = active.header.number;
     pending.write_at = active.at.offset;
     pending.write_end = active.header.segment_bytes;
     let committer = Committer::new(active, recovery.clean);
     let parts = (disk, clock, options, meta);
     let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
     let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
-    let blocked = shared.cap_reached(&shared.ledger());
-    shared.pending().next_blocked = blocked;
+    shared.watch_cap();
     Ok((shared, recovery))
 }
 
@@ -128,7 +128,7 @@ fn load_or_invent_meta(
     if names.iter().any(|name| name == META_FILE) {
         let meta = StoreMeta::load(disk)?;
         if !segment_there {
-            return Err(OpenError::Meta("it is there, but every segment is missing".to_owned()));
+            return Err(OpenError::NoSegments);
         }
         return match options.store_number {
             Some(asked) if asked != meta.store_number => {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::check::{Chain, CheckError, Damage, Found, Link, State, take_lock};
+use crate::check::{Chain, CheckError, Damage, Found, Link, State, take_lock, unknown_header};
 use crate::compress::{CompressError, PackedWriter, replace_segment};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
@@ -54,8 +54,8 @@ pub struct RepairStep {
 pub enum RepairAction {
     /// Rewritten under its own name.
     Rewrite,
-    /// Moved into the cut file whole, because nothing of it can be read and nobody knows what it
-    /// held.
+    /// Moved into the cut file whole, if it is there: nothing of it can be read, and nobody knows
+    /// what it held, or all that it held stands in other segments too. Spares behind it go with it.
     SetAside,
     /// Spares behind a lost segment are removed.
     RemoveSpares,
@@ -78,6 +78,13 @@ pub enum RepairError {
         /// How many would be lost.
         frames: u64,
     },
+    /// No usage can be read any more. Beginning anew in this directory would give out the same ids
+    /// once more, for other usages.
+    #[error(
+        "nothing of the journal can be read; put its files back from a copy, or begin a new store in \
+         another directory"
+    )]
+    NothingLeft,
     /// A rewritten segment could not be written or did not read back.
     #[error("segment {segment}: {source}")]
     Rewrite {
@@ -115,11 +122,15 @@ pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
             keep_cut(disk, step, cut_file)?;
         }
         match step.action {
-            RepairAction::Rewrite => rewrite(disk, &chain, step)?,
-            RepairAction::SetAside => remove(disk, step.segment)?,
-            RepairAction::RemoveSpares => {
-                chain.spares.iter().try_for_each(|&spare| remove(disk, spare))?;
+            RepairAction::Rewrite => rewrite(disk, &chain, plan, step)?,
+            RepairAction::SetAside => {
+                // Spares first: without it they would stand behind a gap.
+                if chain.unreadable.contains(&step.segment) {
+                    remove_all(disk, &chain.behind)?;
+                }
+                remove_all(disk, &[step.segment])?;
             }
+            RepairAction::RemoveSpares => remove_all(disk, &chain.behind)?,
         }
     }
     Ok(())
@@ -129,6 +140,7 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
     let names = disk.list().map_err(opening("listing the journal's directory"))?;
     let mut plan = RepairPlan::default();
     let mut seq = chain.first_seq();
+    let mut previous_goes = false;
     for (index, link) in chain.links.iter().enumerate() {
         let mut lost = Vec::new();
         let walked = chain.walk(disk, index, seq, &mut |found| {
@@ -144,12 +156,14 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
         }
         let (first_seq, frames) = (seq, segment.end_seq - seq);
         seq = segment.end_seq;
-        if walked.damages.is_empty() {
+        if walked.damages.is_empty() && !previous_goes {
             continue;
         }
         let there = !matches!(link.state, State::Missing);
         // Of an oldest segment that cannot be read nobody knows what it held: it goes, as if it
-        // had expired.
+        // had expired. One in the middle held what others hold too: it goes, and the next one is
+        // rewritten to follow the one before it.
+        previous_goes = frames == 0 && index > 0;
         plan.steps.push(RepairStep {
             segment: link.number,
             first_seq,
@@ -160,7 +174,11 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
             cut_file: there.then(|| cut_name(&names, link.number)),
         });
     }
-    for damage in chain.hopeless(seq) {
+    let hopeless = chain.hopeless(seq);
+    if chain.links.is_empty() && !hopeless.is_empty() {
+        return Err(RepairError::NothingLeft);
+    }
+    for damage in hopeless {
         let there = chain.unreadable.contains(&damage.segment);
         let action = if there { RepairAction::SetAside } else { RepairAction::RemoveSpares };
         plan.steps.push(RepairStep {
@@ -206,19 +224,28 @@ fn keep_cut(disk: &dyn Disk, step: &RepairStep, cut_file: &str) -> Result<(), Op
     written().map_err(opening(doing()))
 }
 
-fn remove(disk: &dyn Disk, number: u64) -> Result<(), RepairError> {
-    let name = segment_file_name(number);
-    let removed = disk.remove(&name).and_then(|()| disk.sync_dir());
-    Ok(removed.map_err(opening(format!("removing {name}")))?)
+/// Removes segments one by one, each durably, those that are there.
+fn remove_all(disk: &dyn Disk, numbers: &[u64]) -> Result<(), RepairError> {
+    for &number in numbers {
+        let name = segment_file_name(number);
+        let removed = crate::prepare::remove_if_there(disk, &name).and_then(|()| disk.sync_dir());
+        removed.map_err(opening(format!("removing {name}")))?;
+    }
+    Ok(())
 }
 
-fn rewrite(disk: &dyn Disk, chain: &Chain, step: &RepairStep) -> Result<(), RepairError> {
+fn rewrite(
+    disk: &dyn Disk,
+    chain: &Chain,
+    plan: &RepairPlan,
+    step: &RepairStep,
+) -> Result<(), RepairError> {
     let segment = step.segment;
     let failed = |source| RepairError::Rewrite { segment, source };
     let index = chain.links.iter().position(|link| link.number == segment);
     let index = index.ok_or(RepairError::Changed)?;
     let seq = step.first_seq;
-    let header = header_for(disk, chain, index, seq)?;
+    let header = header_for(disk, chain, plan, index, seq)?;
     replace_segment(disk, &header, COMPRESS_LEVEL, |writer| {
         let mut committed_ms = header.created_ms;
         let walked = chain.walk(disk, index, seq, &mut |found| -> Result<(), Stopped> {
@@ -267,10 +294,12 @@ fn pad(
     Ok(())
 }
 
-/// The header of the rewritten segment: its own, or one that fits between its neighbours.
+/// The header of the rewritten segment: its own, or one that fits between its neighbours. It
+/// follows the nearest segment that stays.
 fn header_for(
     disk: &dyn Disk,
     chain: &Chain,
+    plan: &RepairPlan,
     index: usize,
     first_seq: u64,
 ) -> Result<SegmentHeader, RepairError> {
@@ -278,32 +307,33 @@ fn header_for(
         State::Whole(header) => Some(header.clone()),
         _ => None,
     };
+    let goes = |number| {
+        let set_aside = |step: &&RepairStep| step.action == RepairAction::SetAside;
+        plan.steps.iter().filter(set_aside).any(|step| step.segment == number)
+    };
     let link = &chain.links[index];
+    let mut before = chain.links[..index].iter().rev().map(|link| link.number);
+    let previous = before.find(|&number| !goes(number));
     if let Some(header) = whole(link) {
-        return Ok(header);
+        return Ok(SegmentHeader { previous: previous.unwrap_or(header.previous), ..header });
     }
     let earlier = chain.links[..index].iter().rev().find_map(whole);
     let later = chain.links[index + 1..].iter().find_map(whole);
-    let neighbour = earlier.clone().or(later);
-    let previous = index.checked_sub(1).map_or(0, |before| chain.links[before].number);
-    let epoch = match &link.state {
-        State::Guessed(header) => header.epoch,
-        _ => neighbour.as_ref().map_or(1, |header| header.epoch),
+    let fitting = match &link.state {
+        State::Guessed(header) => header.clone(),
+        _ => match earlier.clone().or(later) {
+            Some(neighbour) => neighbour,
+            None => unknown_header(&StoreMeta::load(disk)?),
+        },
     };
-    // Epochs never fall along the chain.
-    let epoch = epoch.max(earlier.map_or(1, |header| header.epoch));
-    let meta = StoreMeta::load(disk)?;
+    let previous = previous.unwrap_or(0);
     Ok(SegmentHeader {
-        kind: crate::format::SegmentKind::Compressed,
-        store_id: meta.store_id,
-        store_number: meta.store_number,
         number: link.number,
         previous,
         source: previous,
-        epoch,
-        salt: neighbour.as_ref().map_or(0, |header| header.salt),
+        // Epochs never fall along the chain.
+        epoch: earlier.map_or(fitting.epoch, |header| header.epoch.max(fitting.epoch)),
         first_seq,
-        created_ms: neighbour.as_ref().map_or(meta.created_ms, |header| header.created_ms),
-        segment_bytes: neighbour.map_or(1 << 20, |header| header.segment_bytes),
+        ..fitting
     })
 }

@@ -14,8 +14,9 @@ pub(crate) enum Piece {
     Whole(Batch),
     /// Bytes in front of more whole frames that are none.
     Damaged { offset: u64, bytes: u64, why: String },
-    /// Bytes behind the last whole frames, with nothing after them.
-    Torn { offset: u64, bytes: u64 },
+    /// Bytes behind the last whole frames, with nothing after them. Everything below `seq` was
+    /// durable.
+    Torn { offset: u64, bytes: u64, seq: u64 },
 }
 
 /// One segment file in memory, with a header that holds or was guessed.
@@ -45,8 +46,11 @@ impl<'a> Salvage<'a> {
         let first = first.and_then(|head| BatchHeader::parse(head).ok());
         let mut header = SegmentHeader { kind: SegmentKind::Raw, ..template.clone() };
         header.segment_bytes = bytes.len() as u64;
-        if let Some(first) = first {
-            (header.salt, header.epoch) = (first.salt, first.epoch);
+        match first {
+            Some(first) => (header.salt, header.epoch) = (first.salt, first.epoch),
+            // A template without a salt: anybody could have written what would be found by it.
+            None if template.salt == 0 => return None,
+            None => {}
         }
         let found = RawSegment::new(&header, bytes).find_batch(HEADER_PAGE_BYTES as u64)?.header;
         header.first_seq = found.first_seq;
@@ -103,10 +107,10 @@ impl<'a> Salvage<'a> {
                 }
                 Err(why) => why.to_owned(),
             };
-            let later = self.later_batch(&segment, at.offset + 1, at.seq, limit);
-            let Some((offset, header)) = later else {
+            let Some((offset, header)) = later_batch(&segment, &at, limit) else {
                 if let Some(end) = segment.last_written(at.offset) {
-                    pieces.push(Piece::Torn { offset: at.offset, bytes: end - at.offset });
+                    let (offset, seq) = (at.offset, at.seq);
+                    pieces.push(Piece::Torn { offset, bytes: end - offset, seq });
                 }
                 break;
             };
@@ -114,23 +118,6 @@ impl<'a> Salvage<'a> {
             at = Expected { offset, seq: header.first_seq, chain: header.prev_chain };
         }
         pieces
-    }
-
-    /// The first whole batch past `from` that goes on with the sequence.
-    fn later_batch(
-        &self,
-        segment: &RawSegment<'_>,
-        mut from: u64,
-        seq: u64,
-        limit: u64,
-    ) -> Option<(u64, BatchHeader)> {
-        loop {
-            let found = segment.find_batch(from)?;
-            if (seq..limit).contains(&found.header.first_seq) {
-                return Some((found.offset, found.header));
-            }
-            from = found.offset + 1;
-        }
     }
 
     fn compressed_pieces(&self, limit: u64) -> Vec<Piece> {
@@ -168,4 +155,15 @@ impl<'a> Salvage<'a> {
         }
         None
     }
+}
+
+/// Behind damage at `at` the first whole batch that goes on with the sequence; or the header of one
+/// whose own write was cut short, but before which something was durable.
+fn later_batch(segment: &RawSegment<'_>, at: &Expected, limit: u64) -> Option<(u64, BatchHeader)> {
+    let later = || {
+        let seqs = at.seq..limit;
+        segment.headers(at.offset + 1).filter(move |(_, found)| seqs.contains(&found.first_seq))
+    };
+    let whole = later().find(|&(offset, _)| segment.whole_batch(offset).is_ok());
+    whole.or_else(|| later().find(|(_, header)| header.first_seq > at.seq))
 }

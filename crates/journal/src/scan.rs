@@ -5,8 +5,8 @@ use std::io;
 
 use crate::disk::File;
 use crate::format::{
-    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, HEADER_PAGE_BYTES,
-    HeaderError, SegmentHeader, align_batch,
+    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BatchHeader, HEADER_PAGE_BYTES, HeaderError,
+    SegmentHeader, align_batch,
 };
 
 /// Reads and checks the header page of a segment file.
@@ -81,6 +81,8 @@ pub struct ScannedBatch<'a> {
     pub payload: &'a [u8],
 }
 
+const PAST_THE_END: &str = "past the end of the segment";
+
 /// A raw segment's bytes in memory, from the header page to the end of the file.
 pub struct RawSegment<'a> {
     header: &'a SegmentHeader,
@@ -102,18 +104,9 @@ impl<'a> RawSegment<'a> {
     }
 
     /// A batch at `offset` whose own checksums hold, whatever its place.
-    fn whole_batch(&self, offset: u64) -> Result<ScannedBatch<'a>, &'static str> {
-        let start = usize::try_from(offset).map_err(|_| "past the end of the segment")?;
-        let head = self
-            .bytes
-            .get(start..start.saturating_add(BATCH_HEADER_BYTES))
-            .ok_or("past the end of the segment")?;
-        let header = BatchHeader::parse(head).map_err(|error| match error {
-            crate::format::BatchHeaderError::Magic => "no batch starts here",
-            crate::format::BatchHeaderError::Checksum => "the batch header's checksum fails",
-            crate::format::BatchHeaderError::Impossible => "the batch header is impossible",
-        })?;
-        let from = start + BATCH_HEADER_BYTES;
+    pub(crate) fn whole_batch(&self, offset: u64) -> Result<ScannedBatch<'a>, &'static str> {
+        let header = self.header_at(offset)?;
+        let from = usize::try_from(offset).map_err(|_| PAST_THE_END)? + BATCH_HEADER_BYTES;
         let payload = self
             .bytes
             .get(from..from.saturating_add(header.bytes as usize))
@@ -124,27 +117,43 @@ impl<'a> RawSegment<'a> {
         Ok(ScannedBatch { offset, header, payload })
     }
 
-    /// The first whole batch of this segment's epoch at or after `from`. Its presence behind
-    /// damage proves that the damaged bytes were once durable: a batch is written only after the
-    /// sync of the one before it has succeeded.
+    /// A batch header at `offset` whose own checksum holds, whatever follows it.
+    fn header_at(&self, offset: u64) -> Result<BatchHeader, &'static str> {
+        let start = usize::try_from(offset).map_err(|_| PAST_THE_END)?;
+        let end = start.saturating_add(BATCH_HEADER_BYTES);
+        let head = self.bytes.get(start..end).ok_or(PAST_THE_END)?;
+        BatchHeader::parse(head).map_err(|error| match error {
+            crate::format::BatchHeaderError::Magic => "no batch starts here",
+            crate::format::BatchHeaderError::Checksum => "the batch header's checksum fails",
+            crate::format::BatchHeaderError::Impossible => "the batch header is impossible",
+        })
+    }
+
+    /// The batch headers of this segment's epoch at or after `from`, each with its offset.
+    pub(crate) fn headers(&self, from: u64) -> impl Iterator<Item = (u64, BatchHeader)> {
+        let end = self.bytes.len() as u64;
+        let places = from.div_ceil(BATCH_ALIGN_BYTES)..end.div_ceil(BATCH_ALIGN_BYTES);
+        places.map(|nth| nth * BATCH_ALIGN_BYTES).filter_map(|offset| {
+            let header = self.header_at(offset).ok()?;
+            let own = header.salt == self.header.salt && header.epoch == self.header.epoch;
+            own.then_some((offset, header))
+        })
+    }
+
+    /// The first whole batch of this segment's epoch at or after `from`.
     #[must_use]
     pub fn find_batch(&self, from: u64) -> Option<ScannedBatch<'a>> {
-        let magic = BATCH_MAGIC.to_le_bytes();
-        let mut offset = align_batch(from);
-        while let Some(rest) = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)) {
-            if rest.len() < BATCH_HEADER_BYTES {
-                return None;
-            }
-            if rest[..4] == magic
-                && let Ok(batch) = self.whole_batch(offset)
-                && batch.header.salt == self.header.salt
-                && batch.header.epoch == self.header.epoch
-            {
-                return Some(batch);
-            }
-            offset += BATCH_ALIGN_BYTES;
-        }
-        None
+        self.headers(from).find_map(|(offset, _)| self.whole_batch(offset).ok())
+    }
+
+    /// Where no batch stands at `expected`: what proves that one was once durable there. A batch is
+    /// written only after the sync of the one before it has succeeded, so the header alone of a
+    /// later one is enough, though its own write was cut short.
+    #[must_use]
+    pub fn find_proof(&self, expected: &Expected) -> Option<(u64, BatchHeader)> {
+        self.headers(expected.offset).find(|(offset, header)| {
+            header.first_seq > expected.seq || self.whole_batch(*offset).is_ok()
+        })
     }
 
     /// One past the last byte that is not zero, if there is one at or after `from`.
@@ -235,10 +244,29 @@ mod tests {
             bytes[start + 20] ^= 1;
             let (found, expected) = count(&header, &bytes);
             assert_eq!(found, index);
-            let later = RawSegment::new(&header, &bytes).find_batch(expected.offset);
+            let segment = RawSegment::new(&header, &bytes);
             let next = starts.get(index + 1).map(|&at| at as u64);
-            assert_eq!(later.map(|batch| batch.offset), next);
+            assert_eq!(segment.find_batch(expected.offset).map(|batch| batch.offset), next);
+            assert_eq!(segment.find_proof(&expected).map(|(offset, _)| offset), next);
         }
+    }
+
+    #[test]
+    fn the_header_of_a_torn_batch_proves_the_one_before_it_and_not_its_own() {
+        let header = header(5);
+        let (mut bytes, starts) = segment(&header, 4);
+        bytes[starts[3] + BATCH_HEADER_BYTES] ^= 1;
+        let proof = |bytes: &[u8]| {
+            let (found, expected) = count(&header, bytes);
+            let segment = RawSegment::new(&header, bytes);
+            assert!(segment.find_batch(expected.offset).is_none());
+            (found, segment.find_proof(&expected).map(|(offset, _)| offset))
+        };
+        assert_eq!(proof(&bytes), (3, None));
+        bytes[starts[2] + BATCH_HEADER_BYTES] ^= 1;
+        assert_eq!(proof(&bytes), (2, Some(starts[3] as u64)));
+        bytes[starts[3] + 20] ^= 1;
+        assert_eq!(proof(&bytes), (2, None));
     }
 
     #[test]
@@ -246,7 +274,9 @@ mod tests {
         let (bytes, _) = segment(&header(5), 4);
         let other = header(6);
         assert_eq!(count(&other, &bytes).0, 0);
-        assert!(RawSegment::new(&other, &bytes).find_batch(4096).is_none());
+        let segment = RawSegment::new(&other, &bytes);
+        assert!(segment.find_batch(4096).is_none());
+        assert!(segment.find_proof(&Expected { seq: 1, ..Expected::first(&other) }).is_none());
     }
 
     #[test]

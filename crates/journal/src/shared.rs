@@ -182,9 +182,10 @@ impl Shared {
         self.wake_housekeeper();
     }
 
-    /// Whether the cap on bytes forbids another segment.
-    pub(crate) fn cap_reached(&self, ledger: &Ledger) -> bool {
-        let after = ledger.bytes() + self.options.segment_bytes;
-        self.options.bytes_max.is_some_and(|max| after > max)
+    /// Whether the cap on bytes forbids that the segments go on to this number.
+    pub(crate) fn is_over_cap(&self, ledger: &Ledger, number: u64) -> bool {
+        let wanted = number.saturating_sub(ledger.number_max());
+        let after = ledger.bytes() + wanted * self.options.segment_bytes;
+        wanted > 0 && self.options.bytes_max.is_some_and(|max| after > max)
     }
 }

@@ -27,15 +27,16 @@ pub struct Status {
     pub frames: u64,
     /// Time spent in the last batch's write and sync.
     pub sync_last: Duration,
-    /// Whether a write or sync has failed.
+    /// What has failed, if the journal is poisoned.
     pub poisoned: Option<String>,
-    /// Whether appends are refused for want of space.
+    /// Whether appends are refused for want of space, or of what a new segment's file takes.
     pub no_space: bool,
     /// Free bytes of the file system when last looked at.
     pub free_bytes: u64,
     /// Whether the next segment stands ready.
     pub next_ready: bool,
-    /// The last failure of compression or retention, which endangers nothing.
+    /// The last failure that stopped nothing for good: of compression, of retention, or to prepare
+    /// the next segment because space, descriptors or memory were short.
     pub housekeeping_failure: Option<String>,
     /// Set while the wall clock is not trusted and retention is held back.
     pub clock_suspect: Option<ClockSuspect>,

@@ -32,7 +32,9 @@ pub(crate) struct Tail {
 }
 
 /// Walks from the newest segment back to the first that holds a valid batch. A segment without
-/// one is not the truth of anything: its header names the segment that is.
+/// one is not the truth of anything: its header names the segment that is. Still, each was begun
+/// only after everything before its first sequence was durable, so an end below that sequence
+/// means that acknowledged batches are gone.
 pub(crate) fn find(
     disk: &dyn Disk,
     layout: &Layout,
@@ -40,42 +42,32 @@ pub(crate) fn find(
 ) -> Result<Tail, OpenError> {
     let mut tail = Tail { end_seq: 1, ..Tail::default() };
     let mut number = layout.newest().unwrap_or(0);
-    let mut empty_after: Option<&Found> = None;
     while number != 0 {
         let found = layout.segment(number)?;
         if scan_segment(disk, found, &mut tail, ignore_later)? {
             tail.segment = Some(number);
-            return match empty_after {
-                Some(later) => check_reaches(found, later, tail),
-                None => Ok(tail),
-            };
+            break;
         }
-        empty_after = Some(found);
         number = found.header.source;
     }
-    match empty_after.filter(|first| first.header.first_seq != 1) {
-        Some(first) => Err(OpenError::Header {
-            segment: first.header.number,
-            why: "it names no segment before it, yet it is not the first".to_owned(),
-        }),
+    // Also those that no `source` leads to: a segment is passed over when it holds no batch.
+    let later = layout.used.range(number + 1..).filter_map(|(_, found)| found.as_ref().ok());
+    let reached = later.map(|found| &found.header).max_by_key(|header| header.first_seq);
+    match reached.filter(|header| header.first_seq > tail.end_seq) {
         None => Ok(tail),
+        Some(later) if number == 0 => Err(OpenError::Header {
+            segment: later.number,
+            why: "no segment holds what came before it, yet it is not the first".to_owned(),
+        }),
+        Some(later) => Err(OpenError::Corruption {
+            segment: number,
+            offset: tail.cut.map_or(layout.segment(number)?.file_bytes, |cut| cut.offset),
+            expected_seq: tail.end_seq,
+            later_segment: later.number,
+            later_offset: 0,
+            later_seq: later.first_seq,
+        }),
     }
-}
-
-/// A later segment was activated only after everything before its first sequence was durable, so
-/// an end below that sequence means that acknowledged batches are gone.
-fn check_reaches(found: &Found, later: &Found, tail: Tail) -> Result<Tail, OpenError> {
-    if tail.end_seq >= later.header.first_seq {
-        return Ok(tail);
-    }
-    Err(OpenError::Corruption {
-        segment: found.header.number,
-        offset: tail.cut.map_or(found.file_bytes, |cut| cut.offset),
-        expected_seq: tail.end_seq,
-        later_segment: later.header.number,
-        later_offset: 0,
-        later_seq: later.header.first_seq,
-    })
 }
 
 /// Reads one segment to its end. `false` when it holds no valid batch.
@@ -103,15 +95,15 @@ fn scan_segment(
         expected = expected.after(&batch.header);
         last = Some(batch);
     }
-    let later = segment.find_batch(expected.offset).filter(|_| !ignore_later);
-    if let Some(later) = later {
+    let proof = segment.find_proof(&expected).filter(|_| !ignore_later);
+    if let Some((later_offset, later)) = proof {
         return Err(OpenError::Corruption {
             segment: number,
             offset: expected.offset,
             expected_seq: expected.seq,
             later_segment: number,
-            later_offset: later.offset,
-            later_seq: later.header.first_seq,
+            later_offset,
+            later_seq: later.first_seq,
         });
     }
     let torn = segment.last_written(expected.offset);

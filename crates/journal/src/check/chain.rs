@@ -41,10 +41,13 @@ pub(crate) struct Chain {
     /// was durable; 0 when there is none.
     pub(crate) reached_seq: u64,
     pub(crate) spares: Vec<u64>,
+    /// The files behind the last link of which nothing was ever acknowledged, the highest number
+    /// first.
+    pub(crate) behind: Vec<u64>,
     pub(crate) leftovers: Vec<String>,
     /// Newest files with a damaged header over bytes of which nothing can be read.
     pub(crate) unreadable: Vec<u64>,
-    /// A segment that must have been there, for a later one had been prepared.
+    /// A segment that must have been there, for something was prepared or begun behind it.
     pub(crate) missing_newest: Option<u64>,
     /// Bytes of all links.
     pub(crate) bytes: u64,
@@ -73,9 +76,10 @@ impl Chain {
             headers.insert(number, header_of(disk, number, &meta)?);
         }
         chain.set_spares_aside(disk, &mut headers)?;
-        let end = chain.find_end(disk, &headers)?;
+        let end = chain.find_end(disk, &headers, &meta)?;
+        chain.look_behind(&headers, end.as_ref().map_or(0, |end| end.number));
         if let Some(end) = end {
-            chain.link_back(disk, &headers, end)?;
+            chain.link_back(disk, &headers, end, &meta)?;
         }
         for name in names {
             let number = segment_number(&name);
@@ -120,7 +124,7 @@ impl Chain {
         let missing = self.missing_newest.map(|segment| {
             damage(segment, "the newest segment is missing; how much it held is not known")
         });
-        unreadable.chain(missing).collect()
+        missing.into_iter().chain(unreadable).collect()
     }
 
     fn set_spares_aside(
@@ -138,14 +142,39 @@ impl Chain {
             }
             self.spares.push(last.remove_entry().0);
         }
-        let newest = headers.keys().next_back().copied().unwrap_or(0);
-        let first_spare = self.spares.iter().min().copied();
-        self.missing_newest = first_spare.filter(|&first| first > newest + 1).map(|_| newest + 1);
+        let newest = headers.keys().next_back().copied();
+        self.missing_newest = match self.spares.iter().min() {
+            Some(&first) if first > newest.unwrap_or(0) + 1 => Some(first - 1),
+            // The first segment is in use before `store.meta` is there.
+            None if newest.is_none() => Some(1),
+            _ => None,
+        };
         Ok(())
     }
 
-    /// The newest segment with a whole batch.
-    fn find_end(&mut self, disk: &dyn Disk, headers: &Headers) -> Result<Option<Link>, OpenError> {
+    /// What the files behind the last link, whose number is `end`, say about it.
+    fn look_behind(&mut self, headers: &Headers, end: u64) {
+        let begun = headers.range(end + 1..);
+        let begun = begun.filter_map(|(&number, header)| Some((number, header.as_ref().ok()?)));
+        self.behind.clone_from(&self.spares);
+        for (number, header) in begun {
+            self.behind.push(number);
+            self.reached_seq = self.reached_seq.max(header.first_seq);
+        }
+        self.behind.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
+        if end == 0 && self.reached_seq > 1 {
+            // Not even the first of them holds what came before the last.
+            self.unreadable.append(&mut self.behind);
+        }
+    }
+
+    /// The newest segment that has held a batch.
+    fn find_end(
+        &mut self,
+        disk: &dyn Disk,
+        headers: &Headers,
+        meta: &StoreMeta,
+    ) -> Result<Option<Link>, OpenError> {
         let mut number = headers.keys().next_back().copied().unwrap_or(0);
         while let Some((&found, header)) = headers.range(..=number).next_back() {
             number = match header {
@@ -153,14 +182,18 @@ impl Chain {
                     let bytes = whole_file(disk, found, read_whole)?;
                     let pieces = Salvage::new(header.clone(), &bytes).pieces(u64::MAX);
                     let compressed = header.kind == SegmentKind::Compressed;
-                    if compressed || pieces.iter().any(|piece| matches!(piece, Piece::Whole(_))) {
+                    // Damage too, for it stands in front of what proves that a batch was there.
+                    let held = |piece: &Piece| !matches!(piece, Piece::Torn { .. });
+                    if compressed || pieces.iter().any(held) {
                         let state = State::Whole(header.clone());
                         return Ok(Some(Link { number: found, state }));
                     }
-                    self.reached_seq = self.reached_seq.max(header.first_seq);
+                    if header.source != 0 && !headers.contains_key(&header.source) {
+                        self.missing_newest = Some(header.source);
+                    }
                     header.source
                 }
-                Err(_) => match guess(disk, headers, found)? {
+                Err(_) => match guess(disk, headers, found, meta)? {
                     Some(header) => {
                         let state = State::Guessed(header);
                         return Ok(Some(Link { number: found, state }));
@@ -180,6 +213,7 @@ impl Chain {
         disk: &dyn Disk,
         headers: &Headers,
         end: Link,
+        meta: &StoreMeta,
     ) -> Result<(), OpenError> {
         let mut number = previous_of(headers, &end);
         let mut first_seq = end.state.first_seq().unwrap_or(u64::MAX);
@@ -188,7 +222,7 @@ impl Chain {
             let state = match headers.get(&number) {
                 None => State::Missing,
                 Some(Ok(header)) => State::Whole(header.clone()),
-                Some(Err(_)) => match guess(disk, headers, number)? {
+                Some(Err(_)) => match guess(disk, headers, number, meta)? {
                     Some(header) => State::Guessed(header),
                     None => State::Unreadable,
                 },
@@ -221,9 +255,8 @@ fn header_of(
     meta: &StoreMeta,
 ) -> Result<Result<SegmentHeader, HeaderError>, OpenError> {
     let header = whole_file(disk, number, read_header)?;
-    if let Err(HeaderError::Version(_)) = header {
-        let why = "it was written by a newer version of this program".to_owned();
-        return Err(OpenError::Header { segment: number, why });
+    if let Err(why @ HeaderError::Version(_)) = header {
+        return Err(OpenError::header(number, why));
     }
     Ok(header.and_then(|header| {
         let own = header.number == number && header.store_id == meta.store_id;
@@ -231,22 +264,41 @@ fn header_of(
     }))
 }
 
+/// What is known of a segment of the store when no header is left: nothing of its own, and no salt.
+pub(crate) fn unknown_header(meta: &StoreMeta) -> SegmentHeader {
+    SegmentHeader {
+        kind: SegmentKind::Raw,
+        store_id: meta.store_id,
+        store_number: meta.store_number,
+        number: 1,
+        previous: 0,
+        source: 0,
+        epoch: 1,
+        salt: 0,
+        first_seq: 1,
+        created_ms: meta.created_ms,
+        segment_bytes: 1 << 20,
+    }
+}
+
 /// A header that fits what can be read of a segment without one.
 fn guess(
     disk: &dyn Disk,
     headers: &Headers,
     number: u64,
+    meta: &StoreMeta,
 ) -> Result<Option<SegmentHeader>, OpenError> {
     let whole = |(&other, header): (&u64, &Result<SegmentHeader, HeaderError>)| {
         header.as_ref().ok().map(|header| (other.abs_diff(number), header.clone()))
     };
     let mut neighbours: Vec<_> = headers.iter().filter_map(whole).collect();
     neighbours.sort_by_key(|(distance, _)| *distance);
+    neighbours.truncate(2);
+    neighbours.push((u64::MAX, unknown_header(meta)));
     let bytes = whole_file(disk, number, read_whole)?;
     let previous = headers.range(..number).next_back().map_or(0, |(&previous, _)| previous);
     let guessed = neighbours
         .iter()
-        .take(2)
         .find_map(|(_, template)| Salvage::guess(template, &bytes).map(|salvage| salvage.header));
     Ok(guessed.map(|header| SegmentHeader { number, previous, source: previous, ..header }))
 }

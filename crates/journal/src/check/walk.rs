@@ -150,7 +150,8 @@ impl<'a, E> Walk<'a, E> {
             match piece {
                 Piece::Whole(batch) => self.take(&batch)?,
                 Piece::Damaged { offset, bytes, why } => self.damage(offset, bytes, &why),
-                Piece::Torn { offset, bytes } => {
+                Piece::Torn { offset, bytes, seq } => {
+                    self.lose_to(seq)?;
                     let segment = self.walked.segment.number;
                     self.walked.torn = Some(Cut { segment, offset, bytes });
                 }

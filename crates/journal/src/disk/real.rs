@@ -1,10 +1,9 @@
 //! The real disk: a directory of the operating system, through rustix.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -20,12 +19,11 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens `path`, creating it (mode 0700) and syncing its parent when it is missing.
+    /// Opens `path`, creating it (mode 0700) when it is missing.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        if !path.exists() {
-            create_dir_durably(path)?;
-        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        sync_parents(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self { dir, path: path.to_path_buf() })
@@ -44,22 +42,22 @@ impl RealDisk {
     }
 }
 
-/// Creates the missing directories and syncs the parent of each, so that a power cut cannot take
-/// away the directory of a journal that has already acknowledged something.
-fn create_dir_durably(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str() != OsStr::new("") => parent,
-        _ => Path::new("."),
-    };
-    if !parent.exists() {
-        create_dir_durably(parent)?;
+/// Syncs the directories above within the file system, whoever has made them, so that a power cut
+/// cannot take away the directory of a journal that has already acknowledged something.
+fn sync_parents(path: &Path) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let device = path.metadata()?.dev();
+    for parent in path.ancestors().skip(1) {
+        if parent.metadata()?.dev() != device {
+            break;
+        }
+        match fs::File::open(parent).and_then(|parent| parent.sync_all()) {
+            // What may not be read cannot be synced; its owner has made it, and answers for it.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
     }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::File::open(parent)?.sync_all()
+    Ok(())
 }
 
 impl Disk for RealDisk {

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use journal::format::{BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES};
+use journal::format::{
+    BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, HEADER_PAGE_BYTES, SegmentHeader,
+    segment_file_name,
+};
 use journal::{Journal, OpenError, ReadError};
 
 use crate::helpers::{commit, open, options, try_open};
@@ -35,12 +38,15 @@ impl Victim {
         let segments = disk.segments();
         let last_file = segments[segments.len() - 2].clone();
         let bytes = disk.bytes(&last_file);
-        let last_offset = (4096..bytes.len() - BATCH_HEADER_BYTES)
-            .step_by(8)
-            .rfind(|&at| BatchHeader::parse(&bytes[at..]).is_ok())
-            .expect("the last segment holds batches");
+        let last_offset = batch_before(&bytes, bytes.len() - BATCH_HEADER_BYTES);
         Self { disk: disk.copy(), usages, last_batch, last_offset, last_file }
     }
+}
+
+/// Where the last batch below `end` starts.
+fn batch_before(bytes: &[u8], end: usize) -> usize {
+    let mut places = (4096..end).step_by(8);
+    places.rfind(|&at| BatchHeader::parse(&bytes[at..]).is_ok()).expect("there are batches")
 }
 
 /// What became of a damaged journal.
@@ -169,10 +175,118 @@ fn a_missing_segment_is_refused_and_named() {
     }
     let disk = victim.disk.copy();
     segments.iter().for_each(|name| disk.take_away(name));
-    assert!(matches!(try_open(disk, options()), Err(OpenError::Meta(_))));
+    assert!(matches!(try_open(disk, options()), Err(OpenError::NoSegments)));
     let disk = victim.disk.copy();
     disk.take_away("store.meta");
     assert!(matches!(try_open(disk, options()), Err(OpenError::Meta(_))));
+}
+
+/// The prepared segment was taken for a sign that segments are there.
+#[test]
+fn repro_a_store_with_nothing_but_its_spare_opened_as_an_empty_one() {
+    let victim = Victim::new();
+    let mut segments = victim.disk.segments();
+    segments.pop().expect("the spare");
+    let disk = victim.disk.copy();
+    segments.iter().for_each(|name| disk.take_away(name));
+    let refused = try_open(disk, options()).map(|_| ()).expect_err("nothing is left");
+    assert!(matches!(refused, OpenError::NoSegments), "{refused}");
+    assert!(!refused.to_string().contains("put back a copy of it"), "not of store.meta: {refused}");
+}
+
+/// Batch k was acknowledged and is damaged, k+1 was being written when the power went. No whole batch
+/// stands behind the damage, but k+1 was begun only after k was durable.
+#[test]
+fn repro_a_damaged_batch_before_a_torn_one_was_cut() {
+    fn check(flipped: bool, torn: bool, expected: Option<Fate>) {
+        let victim = Victim::new();
+        let disk = victim.disk.damaged(&victim.last_file, |bytes| {
+            let before = batch_before(bytes, victim.last_offset);
+            bytes[before + BATCH_HEADER_BYTES + 50] ^= u8::from(flipped);
+            let payload = victim.last_offset + BATCH_HEADER_BYTES;
+            bytes[payload + 512..].fill(0);
+            if !torn {
+                bytes[victim.last_offset..].fill(0);
+            }
+        });
+        match expected {
+            Some(expected) => assert_eq!(fate(&victim, disk), expected),
+            None => {
+                let refused = try_open(disk, options()).map(|_| ()).expect_err("damaged");
+                assert!(matches!(refused, OpenError::Corruption { .. }), "{refused}");
+            }
+        }
+    }
+    check(true, true, None);
+    check(false, true, Some(Fate::LastBatchCut));
+    // Control: it is the header of k+1 that tells. Without it the same loss cannot be seen.
+    check(true, false, Some(Fate::SilentLoss));
+}
+
+/// An open that was killed has begun segment 3 with a copy of the last batch, and passed over segment
+/// 2, which proves more: that this very batch was durable.
+#[test]
+fn repro_a_segment_that_was_passed_over_proved_nothing() {
+    fn check(damaged: bool, expected: bool) {
+        let disk = MemoryDisk::new();
+        let (journal, _) = open(&disk);
+        for n in 0..3 {
+            commit(&journal, &[&[n; 100]]);
+        }
+        drop(journal);
+        let first = segment_file_name(1);
+        let page: &[u8; HEADER_PAGE_BYTES] =
+            &disk.bytes(&first)[..4096].try_into().expect("a page");
+        let header = SegmentHeader::parse(page).expect("in use");
+        for (number, first_seq, epoch) in [(2, 4, header.epoch), (3, 3, header.epoch + 1)] {
+            let empty = SegmentHeader {
+                number,
+                first_seq,
+                epoch,
+                source: 1,
+                previous: 1,
+                ..header.clone()
+            };
+            let mut bytes = empty.encode().to_vec();
+            bytes.resize(disk.bytes(&first).len(), 0);
+            disk.put(&segment_file_name(number), bytes);
+        }
+        let disk = disk.damaged(&first, |bytes| {
+            let last = batch_before(bytes, bytes.len() - BATCH_HEADER_BYTES);
+            bytes[last + BATCH_HEADER_BYTES + 50] ^= u8::from(damaged);
+        });
+        let checked = journal::check::check(&*disk, &mut |_, _| {}).expect("checkable");
+        assert_eq!(checked.is_sound(), expected, "{:?}", checked.damages);
+        match try_open(disk, options()) {
+            Ok((journal, _)) => {
+                assert_eq!((read_all(&journal).expect("whole").len(), expected), (3, true))
+            }
+            Err(OpenError::Corruption { later_segment: 2, .. }) => assert!(!expected),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    check(false, true);
+    check(true, false);
+}
+
+#[test]
+fn a_newer_format_asks_for_the_newer_program() {
+    fn check(name: &str, damage: fn(&mut Vec<u8>)) {
+        let disk = Victim::new().disk.damaged(name, damage);
+        let refused = try_open(disk.clone(), options()).map(|_| ()).expect_err("unknown");
+        assert!(matches!(refused, OpenError::Newer { version: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+        let refused = journal::repair::plan(&*disk).expect_err("not ours to repair").to_string();
+        assert!(refused.contains("use the newer inhale"), "{refused}");
+    }
+    fn renew(bytes: &mut [u8]) {
+        let at = bytes.len() - 4;
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..at]);
+        bytes[at..].copy_from_slice(&crc.to_le_bytes());
+    }
+    check("store.meta", |bytes| bytes.chunks_mut(512).for_each(renew));
+    check(&segment_file_name(2), |bytes| renew(&mut bytes[..4096]));
 }
 
 #[test]

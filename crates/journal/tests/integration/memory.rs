@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use journal::disk::{Disk, File, Space};
@@ -28,6 +28,8 @@ struct State {
     dead_from: AtomicUsize,
     /// Whether files may grow.
     full: AtomicBool,
+    /// The operating system's error number for every file that is to be created; 0 for none.
+    refuses_files: AtomicI32,
     free_bytes: AtomicU64,
 }
 
@@ -101,6 +103,11 @@ impl MemoryDisk {
         self.state.full.store(full, Ordering::SeqCst);
     }
 
+    /// Has files be created no more, for the reason `errno`; 0 for them to be created again.
+    pub(crate) fn refuse_files(&self, errno: i32) {
+        self.state.refuses_files.store(errno, Ordering::SeqCst);
+    }
+
     pub(crate) fn set_free_bytes(&self, bytes: u64) {
         self.state.free_bytes.store(bytes, Ordering::SeqCst);
     }
@@ -139,6 +146,10 @@ impl Disk for MemoryDisk {
         self.state.step()?;
         if guard(&self.files).contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        match self.state.refuses_files.load(Ordering::SeqCst) {
+            0 => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
         }
         self.put(name, Vec::new());
         self.open(name)

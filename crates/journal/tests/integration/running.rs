@@ -145,6 +145,60 @@ fn a_full_disk_refuses_and_freed_space_resumes() {
     assert_eq!(journal.durable(), durable + 2);
 }
 
+/// The active segment is full while no descriptor is left for the next.
+#[test]
+fn repro_used_up_descriptors_poison_nothing_and_a_broken_disk_still_does() {
+    // What stands for Linux's EMFILE, ENFILE, ENOMEM and EIO.
+    let check = |errno: i32, resumes: bool| {
+        let disk = MemoryDisk::new();
+        let (journal, _) = open(&disk);
+        disk.refuse_files(errno);
+        let failed = loop {
+            append(&journal, &[&[1; 3000]]);
+            if let Err(error) = journal.commit_once() {
+                break error;
+            }
+        };
+        let durable = journal.durable();
+        disk.refuse_files(0);
+        if !resumes {
+            assert_eq!(failed, CommitError::Poisoned, "{errno}");
+            assert!(journal.failure().expect("a cause").contains(&format!("os error {errno}")));
+            return;
+        }
+        assert_eq!(failed, CommitError::NoSpace, "{errno}");
+        assert_eq!(journal.failure(), None);
+        assert_eq!(journal.appender().map(|_| ()).err(), Some(AppendError::NoSpace));
+        let noted = journal.status().housekeeping_failure.expect("it is told");
+        assert!(noted.contains(&format!("os error {errno}")), "{noted}");
+        assert!(matches!(journal.commit_once(), Ok(Committed::Batch { .. })), "what was held");
+        journal.housekeep_once();
+        commit(&journal, &[b"resumed"]);
+        assert_eq!(journal.durable(), durable + 2);
+        journal.close().expect("closes");
+        drop(journal);
+        let (journal, _) = open(&disk);
+        assert_eq!(usages(&journal, 1).len() as u64, durable + 1, "each once");
+    };
+    check(24, true);
+    check(23, true);
+    check(12, true);
+    check(5, false);
+}
+
+/// The same, met by the housekeeper, who prepares ahead.
+#[test]
+fn repro_used_up_descriptors_poison_nothing_while_keeping_house() {
+    let disk = MemoryDisk::new();
+    let (journal, _) = open(&disk);
+    disk.refuse_files(24);
+    assert!(!journal.housekeep_once().prepared);
+    assert_eq!(journal.failure(), None);
+    disk.refuse_files(0);
+    assert!(journal.housekeep_once().prepared);
+    commit(&journal, &[b"resumed"]);
+}
+
 #[test]
 fn a_batch_that_met_a_full_disk_is_written_once_there_is_room() {
     let disk = MemoryDisk::new();
