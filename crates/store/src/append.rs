@@ -21,6 +21,7 @@ use usage::{Usage, UsageId, content_digest, record};
 
 use crate::claims::Claim;
 use crate::error::AppendRefused;
+use crate::slot::Failure;
 use crate::store::{Shared, Store};
 
 #[cfg(doc)]
@@ -210,6 +211,8 @@ impl Shared {
         if indexed.as_ref().is_ok_and(|indexed| self.tail.first_seq() > indexed.cursor) {
             indexed = self.indexed(&ids, oldest_ms);
         }
+        // Asked once, so that a batch for which there is no room is refused as a whole.
+        let room = self.admit();
         let mut appender = self.journal.appender();
         let mut nth_key = 0;
         let mut append_one = |(item, key): (&BatchItem<'_>, &Option<Key>)| {
@@ -227,7 +230,7 @@ impl Shared {
                     Decision::Compare(seq) => return Err(Undecided::Compare(seq)),
                 }
             }
-            self.admit()?;
+            room?;
             let appender = appender.as_mut().map_err(|error| AppendRefused::from(*error))?;
             let seq = encode(appender, item.usage, received_ms, key.map(|key| key.id))?;
             let id = match key {
@@ -272,7 +275,8 @@ impl Shared {
             }
             Some(_) => Err(AppendRefused::KeyReused),
             None => {
-                self.slot.fail(&format_args!("a key leads to frame {seq}, which is not of it"));
+                let why = format_args!("a key leads to frame {seq}, which is not of it");
+                self.slot.fail(Failure::of_files(why));
                 Err(AppendRefused::IndexUnavailable)
             }
         }

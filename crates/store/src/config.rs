@@ -71,8 +71,8 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         if self.tail_bytes_max < tail_bytes_min(&self.journal) {
             return Err(format!(
-                "tail_bytes_max is {}; it must be at least four times the journal's \
-                 pending_bytes_max, {}",
+                "the memory for usages not yet in the index (--tail-max) is {}; it must be at least \
+                 four times that of those that wait for the disk (--pending-max), {}",
                 self.tail_bytes_max,
                 tail_bytes_min(&self.journal)
             ));

@@ -101,15 +101,9 @@ pub enum RebuildError {
     /// The journal could not be read.
     #[error(transparent)]
     Read(#[from] journal::ReadError),
-    /// The index could not be written.
-    #[error("writing the index: {0}")]
+    /// The old index could not be removed, or the new one not be made.
+    #[error("the index: {0}")]
     Index(#[from] crate::index::IndexError),
-    /// The new index could not be begun.
-    #[error("the new index: {0}")]
-    IndexOpen(String),
-    /// The old index could not be removed.
-    #[error("removing the old index: {0}")]
-    Remove(std::io::Error),
     /// The journal could not be closed in order; the index is whole nevertheless.
     #[error("closing the journal: {0}")]
     Close(#[from] journal::CommitError),

@@ -9,7 +9,7 @@ use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
 use crate::index::{Index, IndexEntry, IndexError};
-use crate::slot::{Owner, open_index, remove_index};
+use crate::slot::{Failure, Owner, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;
 
@@ -17,8 +17,8 @@ use crate::tail::Next;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// So many failures, without [`RUNS_TO_FORGIVE`] in between, mean that the index's files are at
-/// fault; they are removed then, and made again from the journal.
+/// So many failures that may be the fault of the index's files, without [`RUNS_TO_FORGIVE`] in
+/// between, mean that they are; they are removed then, and made again from the journal.
 const FAILURES_BEFORE_REBUILD: u32 = 3;
 
 /// After so many runs in a row a failure before them is forgotten. Not after the first: where only
@@ -38,8 +38,9 @@ pub(crate) struct Indexer {
     reader: Option<Reader>,
     failures: u32,
     runs_since_failure: u32,
-    /// Times in a row that the journal could not be read: no fault of the index.
-    unreadable: u32,
+    /// Times in a row that something else was at fault: the journal could not be read, somebody else
+    /// had the index open, or this process was short of something.
+    hindered: u32,
     /// Whether the present failure has been counted.
     failing: bool,
     upkeep_first_seq: u64,
@@ -65,7 +66,7 @@ impl Indexer {
             match self.step(shared, shared.config.run.interval) {
                 Step::Applied | Step::Idle => {}
                 Step::Failed => {
-                    let times = self.failures.max(self.unreadable);
+                    let times = self.failures.max(self.hindered);
                     let doubled = 2u32.saturating_pow(times.saturating_sub(1));
                     let pause = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
                     if shared.tail.wait_stopped(pause) {
@@ -82,16 +83,17 @@ impl Indexer {
         if !shared.config.index_enabled {
             return Step::Stopped;
         }
-        let Ok(index) = shared.slot.get() else { return self.reopen(shared) };
+        let index = match shared.slot.get() {
+            Ok(index) => index,
+            Err(failure) => return self.reopen(shared, &failure),
+        };
         let cursor = index.cursor();
         shared.projection.store(cursor, Ordering::Release);
         let result = if shared.tail.meet(cursor) {
             self.reader = None;
             match shared.tail.next_run(cursor, shared.config.run.usages_max, patience) {
                 Next::Run(run) => self.apply(shared, &index, &run),
-                Next::Nothing => {
-                    index.rest().map(|_| Step::Idle).map_err(|error| error.to_string())
-                }
+                Next::Nothing => index.rest().map(|_| Step::Idle),
                 Next::Behind => Ok(Step::Idle),
                 Next::Stopped => Ok(Step::Stopped),
             }
@@ -100,15 +102,16 @@ impl Indexer {
         } else {
             self.apply_from_journal(shared, &index, cursor)
         };
-        result.unwrap_or_else(|why| {
+        result.unwrap_or_else(|error| {
             drop(index);
-            shared.slot.fail(&why);
-            self.failed(shared)
+            shared.slot.fail(&error);
+            self.failed(shared, error.blames_files())
         })
     }
 
-    fn failed(&mut self, shared: &Shared) -> Step {
-        self.failures = self.failures.saturating_add(1);
+    fn failed(&mut self, shared: &Shared, blames_files: bool) -> Step {
+        let times = if blames_files { &mut self.failures } else { &mut self.hindered };
+        *times = times.saturating_add(1);
         self.runs_since_failure = 0;
         self.failing = true;
         self.reader = None;
@@ -116,33 +119,35 @@ impl Indexer {
         Step::Failed
     }
 
-    fn reopen(&mut self, shared: &Shared) -> Step {
+    fn reopen(&mut self, shared: &Shared, failure: &Failure) -> Step {
         if !self.failing {
             // Somebody who reads has found it; it counts, and is waited out, like any other.
-            return self.failed(shared);
+            return self.failed(shared, failure.blames_files);
         }
+        match self.open(shared) {
+            Ok(index) => {
+                tracing::info!(cursor = index.cursor(), "the index is open again");
+                self.failing = false;
+                self.hindered = 0;
+                shared.slot.put(index);
+                Step::Idle
+            }
+            Err(error) => {
+                shared.slot.still_failed(&error);
+                self.failed(shared, error.blames_files())
+            }
+        }
+    }
+
+    fn open(&self, shared: &Shared) -> Result<Index, IndexError> {
         if self.failures >= FAILURES_BEFORE_REBUILD {
             tracing::warn!(failures = self.failures, "the index is removed and rebuilt");
-            if let Err(error) = remove_index(&shared.config) {
-                shared.slot.still_failed(format!("removing the index: {error}"));
-                return self.failed(shared);
-            }
+            remove_index(&shared.config.index_dir())?;
         }
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
         let kept = shared.journal.first_seq()..shared.journal.durable();
-        match open_index(&shared.config, owner, kept) {
-            Ok(index) => {
-                tracing::info!(cursor = index.cursor(), "the index is open again");
-                self.failing = false;
-                shared.slot.put(index);
-                Step::Idle
-            }
-            Err(why) => {
-                shared.slot.still_failed(why);
-                self.failed(shared)
-            }
-        }
+        open_index(&shared.config, owner, kept)
     }
 
     fn apply_from_journal(
@@ -150,10 +155,10 @@ impl Indexer {
         shared: &Shared,
         index: &Index,
         cursor: u64,
-    ) -> Result<Step, String> {
+    ) -> Result<Step, IndexError> {
         let kept_from = shared.journal.first_seq();
         if cursor < kept_from {
-            index.advance(kept_from).map_err(|error| error.to_string())?;
+            index.advance(kept_from)?;
             return Ok(Step::Applied);
         }
         let reader = self.reader.get_or_insert_with(|| shared.journal.reader(cursor));
@@ -163,7 +168,7 @@ impl Indexer {
         match read_run(reader, shared.config.run.usages_max) {
             Ok(run) if run.is_empty() => Ok(Step::Idle),
             Ok(run) => {
-                self.unreadable = 0;
+                self.hindered = 0;
                 shared.slot.goes_on();
                 self.apply(shared, index, &run)
             }
@@ -171,7 +176,7 @@ impl Indexer {
             Err(journal::ReadError::Expired) => Ok(Step::Idle),
             Err(error) => {
                 // The index is whole, only it cannot go on: nothing is skipped silently.
-                self.unreadable = self.unreadable.saturating_add(1);
+                self.hindered = self.hindered.saturating_add(1);
                 self.reader = None;
                 shared.slot.cannot_go_on(format!("reading the journal for the index: {error}"));
                 Ok(Step::Failed)
@@ -184,8 +189,8 @@ impl Indexer {
         shared: &Shared,
         index: &Index,
         run: &[Arc<Batch>],
-    ) -> Result<Step, String> {
-        let usages = apply_run(index, run).map_err(|error| error.to_string())?;
+    ) -> Result<Step, IndexError> {
+        let usages = apply_run(index, run)?;
         let cursor = index.cursor();
         // In this order: the tail's beginning moves before a claim is released, and both only
         // after the index has the run. `crate::append` and `crate::read` depend on it.
@@ -199,7 +204,7 @@ impl Indexer {
             self.failures = 0;
         }
         if runs.is_multiple_of(RUNS_PER_UPKEEP) {
-            self.upkeep(shared, index).map_err(|error| error.to_string())?;
+            self.upkeep(shared, index)?;
         }
         Ok(Step::Applied)
     }

@@ -41,8 +41,8 @@ pub struct SummaryQuery {
     pub from: Option<Instant>,
     /// Before, exclusive.
     pub to: Option<Instant>,
-    /// Where hours and days begin. An offset that is not whole quarters of an hour (before 1972)
-    /// is rounded down to one.
+    /// Where hours and days begin, to the quarter of an hour: of what a zone had otherwise, before
+    /// 1980 or when it changed its clocks at a minute past, a quarter counts as it begins.
     pub tz: TimeZone,
 }
 

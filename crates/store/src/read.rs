@@ -17,6 +17,7 @@ use usage::{IdKind, Instant, Record, RecordError, UsageId, record};
 
 use crate::cursor::HistoryCursor;
 use crate::error::ReadError;
+use crate::index::IndexError;
 use crate::query::{HistoryPage, HistoryQuery};
 use crate::store::{Shared, Store};
 use crate::stored::StoredUsage;
@@ -280,7 +281,7 @@ impl Shared {
     }
 
     /// Says that the index cannot be read, and has it opened anew.
-    pub(crate) fn index_failed(&self, error: &dyn std::fmt::Display) -> ReadError {
+    pub(crate) fn index_failed(&self, error: &IndexError) -> ReadError {
         self.slot.fail(error);
         ReadError::IndexUnavailable
     }

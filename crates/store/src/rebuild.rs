@@ -37,11 +37,10 @@ pub fn rebuild(
     config.validate().map_err(OpenError::Config)?;
     let opened = Journal::open(disk, clock, config.journal_options());
     let (journal, recovery) = opened.map_err(OpenError::Journal)?;
-    remove_index(config).map_err(RebuildError::Remove)?;
+    remove_index(&config.index_dir())?;
     let end_seq = journal.durable();
     let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-    let index = open_index(config, owner, journal.first_seq()..end_seq);
-    let index = index.map_err(RebuildError::IndexOpen)?;
+    let index = open_index(config, owner, journal.first_seq()..end_seq)?;
     let first_seq = journal.first_seq();
     index.advance(first_seq)?;
     let mut reader = journal.reader(first_seq);

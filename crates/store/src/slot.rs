@@ -1,37 +1,61 @@
 //! The place of the index: it may be missing, fail at any time, and be put back.
 
 use std::fmt::Display;
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::config::Config;
 use crate::error::ReadError;
-use crate::index::{Index, Snapshot};
+use crate::index::{Index, IndexError, Snapshot};
 
 /// Where the index's own files stand, in its folder.
 const VERSION_DIR: &str = "v1";
+/// Among them: what the library locks for as long as it has them open.
+const LOCK_FILE: &str = "lock";
 /// Beside them: whose index it is.
 const OWNER_FILE: &str = "store-id";
 
+/// Why there is no index to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    /// Whether the index's files may be at fault: then making them anew may help.
+    pub(crate) blames_files: bool,
+}
+
+impl Failure {
+    pub(crate) fn of_files(why: impl Display) -> Self {
+        Self { why: why.to_string(), blames_files: true }
+    }
+}
+
+impl From<&IndexError> for Failure {
+    fn from(error: &IndexError) -> Self {
+        Self { why: error.to_string(), blames_files: error.blames_files() }
+    }
+}
+
 /// Holds the index while it works, and why it does not while it does not.
 pub(crate) struct IndexSlot {
-    state: RwLock<Result<Arc<Index>, String>>,
+    state: RwLock<Result<Arc<Index>, Failure>>,
     /// Why the index, though it works, cannot catch up.
     stuck: Mutex<Option<String>>,
 }
 
 impl IndexSlot {
-    pub(crate) fn new(index: Result<Index, String>) -> Self {
-        if let Err(why) = &index {
+    pub(crate) fn new(index: Result<Index, Failure>) -> Self {
+        if let Err(Failure { why, .. }) = &index {
             tracing::warn!(why, "the index did not open");
         }
         Self { state: RwLock::new(index.map(Arc::new)), stuck: Mutex::default() }
     }
 
     /// The index, or why there is none.
-    pub(crate) fn get(&self) -> Result<Arc<Index>, String> {
+    pub(crate) fn get(&self) -> Result<Arc<Index>, Failure> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -47,21 +71,22 @@ impl IndexSlot {
     }
 
     /// Takes the index out of use. The indexer opens it anew.
-    pub(crate) fn fail(&self, why: &dyn Display) {
-        let why = why.to_string();
+    pub(crate) fn fail(&self, failure: impl Into<Failure>) {
+        let failure = failure.into();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.is_ok() {
-            tracing::error!(why, "the index failed; it will be opened anew");
-            *state = Err(why);
+            tracing::error!(why = failure.why, "the index failed; it will be opened anew");
+            *state = Err(failure);
         }
     }
 
     /// Says why the index could not be opened again.
-    pub(crate) fn still_failed(&self, why: String) {
+    pub(crate) fn still_failed(&self, error: &IndexError) {
+        let failure = Failure::from(error);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.as_ref().err() != Some(&why) {
-            tracing::error!(why, "the index could not be opened");
-            *state = Err(why);
+        if state.as_ref().err() != Some(&failure) {
+            tracing::error!(why = failure.why, "the index could not be opened");
+            *state = Err(failure);
         }
     }
 
@@ -114,17 +139,22 @@ impl Owner {
 /// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`. One that
 /// belongs to another journal, or to this one before a repair, or claims to have read further than
 /// it goes, or lacks its beginning, is removed and begun anew: nothing is lost with it.
-pub(crate) fn open_index(config: &Config, owner: Owner, kept: Range<u64>) -> Result<Index, String> {
+pub(crate) fn open_index(
+    config: &Config,
+    owner: Owner,
+    kept: Range<u64>,
+) -> Result<Index, IndexError> {
     let dir = config.index_dir();
     let owner = owner.text();
-    let found = std::fs::read_to_string(dir.join(OWNER_FILE));
-    if !found.is_ok_and(|found| found == owner) {
-        begin(&dir, &owner).map_err(|error| format!("beginning the index: {error}"))?;
+    match std::fs::read(dir.join(OWNER_FILE)) {
+        Ok(found) if found == owner.as_bytes() => {}
+        // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(IndexError::Folder { doing: "reading whose index it is", source });
+        }
+        _ => begin(&dir, &owner)?,
     }
-    let open = || {
-        let index = Index::open(&dir.join(VERSION_DIR), config.index.clone());
-        index.map_err(|error| error.to_string())
-    };
+    let open = || Index::open(&dir.join(VERSION_DIR), config.index.clone());
     let index = open()?;
     if index.cursor() <= kept.end && index.begins() <= kept.start {
         return Ok(index);
@@ -137,25 +167,98 @@ pub(crate) fn open_index(config: &Config, owner: Owner, kept: Range<u64>) -> Res
          or repaired; it is rebuilt"
     );
     drop(index);
-    begin(&dir, &owner).map_err(|error| format!("beginning the index anew: {error}"))?;
+    begin(&dir, &owner)?;
     open()
 }
 
-/// Removes the index's folder and all in it.
-pub(crate) fn remove_index(config: &Config) -> io::Result<()> {
-    match std::fs::remove_dir_all(config.index_dir()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+/// Removes the index's folder and all in it, unless somebody has it open.
+pub(crate) fn remove_index(dir: &Path) -> Result<(), IndexError> {
+    let failed = |source| IndexError::Folder { doing: "removing the index", source };
+    let lock = match File::open(dir.join(VERSION_DIR).join(LOCK_FILE)) {
+        Ok(lock) => lock.try_lock().map(|()| Some(lock)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(TryLockError::Error(error)),
+    };
+    let _lock = lock.map_err(|error| match error {
+        TryLockError::WouldBlock => IndexError::Locked,
+        TryLockError::Error(error) => failed(error),
+    })?;
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         _ => Ok(()),
     }
 }
 
-/// An empty folder with the owner's name in it. The name is written last of all that is removed
-/// or made here, so that a crash in between leads here again.
-fn begin(dir: &Path, owner: &str) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Whether there is no such file, or not even a folder where it would be.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// An empty folder with the owner's name in it, for this user only: there will be patients' usages in
+/// it. The name is written last of all that is removed or made here, so that a crash in between leads
+/// here again.
+fn begin(dir: &Path, owner: &str) -> Result<(), IndexError> {
+    remove_index(dir)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let begun = made.and_then(|()| std::fs::write(dir.join(OWNER_FILE), owner));
+    begun.map_err(|source| IndexError::Folder { doing: "beginning the index", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(config: &Config) -> Result<Index, IndexError> {
+        open_index(config, Owner { store_id: [7; 16], repairs: 0 }, 1..1)
     }
-    std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join(OWNER_FILE), owner)
+
+    #[test]
+    fn an_index_that_is_open_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = Config::new(dir.path());
+        let index = open(&config).expect("opens");
+        let refused = remove_index(&config.index_dir()).expect_err("it is open");
+        assert!(matches!(refused, IndexError::Locked), "{refused}");
+        let of_another = Owner { store_id: [8; 16], repairs: 0 };
+        let refused = open_index(&config, of_another, 1..1).map(drop).expect_err("it is open");
+        assert!(matches!(refused, IndexError::Locked), "{refused}");
+        drop(index);
+        remove_index(&config.index_dir()).expect("it is closed");
+        assert!(!config.index_dir().exists());
+        remove_index(&config.index_dir()).expect("there is none");
+    }
+
+    #[test]
+    fn repro_an_index_whose_owner_cannot_be_read_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = Config::new(dir.path());
+        drop(open(&config).expect("opens"));
+        let owner = config.index_dir().join(OWNER_FILE);
+        let mark = config.index_dir().join("mark");
+        std::fs::write(&mark, "of this index").expect("written");
+        std::fs::rename(&owner, owner.with_extension("kept")).expect("renamed");
+        std::fs::create_dir(&owner).expect("what cannot be read as a file");
+        open(&config).map(drop).expect_err("whose it is cannot be told");
+        assert!(mark.exists(), "it was left as it is");
+        // The controls: a name that can be read, and one that is missing.
+        std::fs::remove_dir(&owner).expect("removed");
+        std::fs::rename(owner.with_extension("kept"), &owner).expect("renamed");
+        drop(open(&config).expect("opens"));
+        assert!(mark.exists());
+        std::fs::remove_file(&owner).expect("removed");
+        drop(open(&config).expect("begun anew"));
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn repro_others_may_not_look_into_the_index() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = Config::new(dir.path().join("data"));
+        drop(open(&config).expect("opens"));
+        for made in [&config.dir, &config.index_dir()] {
+            let mode = std::fs::metadata(made).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+        }
+    }
 }

@@ -13,8 +13,9 @@ use usage::CheckKey;
 use crate::claims::Claims;
 use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
+use crate::index::Index;
 use crate::indexer::{Indexer, Step};
-use crate::slot::{IndexSlot, Owner, open_index};
+use crate::slot::{Failure, IndexSlot, Owner, open_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -68,13 +69,12 @@ impl Store {
         let durable = journal.durable();
         let index = if config.index_enabled {
             let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-            open_index(&config, owner, journal.first_seq()..durable).and_then(|index| {
-                // A new index has nothing to wait for below the oldest frame.
-                index.advance(journal.first_seq()).map_err(|error| error.to_string())?;
-                Ok(index)
-            })
+            let opened = open_index(&config, owner, journal.first_seq()..durable);
+            // A new index has nothing to wait for below the oldest frame.
+            let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
+            opened.and_then(advance).map_err(|error| Failure::from(&error))
         } else {
-            Err("it is switched off".to_owned())
+            Err(Failure { why: "it is switched off".to_owned(), blames_files: false })
         };
         let cursor = index.as_ref().map_or(0, |index| index.cursor());
         let projection = Arc::new(AtomicU64::new(cursor));
@@ -126,12 +126,13 @@ impl Store {
 
     /// Refuses further usages, makes those that were accepted durable, has the index take what is
     /// left, and ends the threads. An index that is in the middle of a long merge is waited for
-    /// [`INDEX_PATIENCE`] at most: what it lacks then it takes at the next start. Safe to call twice.
+    /// [`INDEX_PATIENCE`] at most: what it lacks then it takes at the next start. Only then may another
+    /// process open the store: before, it would find the index in use. Safe to call twice.
     pub fn close(&self) -> Result<(), journal::CommitError> {
-        let closed = self.shared.journal.close();
+        let mut threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let finished = self.shared.journal.finish();
         self.shared.tail.stop();
-        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((journal, indexer)) = threads {
+        if let Some((journal, indexer)) = threads.take() {
             journal.join();
             if !ends_within(&indexer, INDEX_PATIENCE) {
                 tracing::info!("the index is still merging; it is caught up at the next start");
@@ -141,7 +142,8 @@ impl Store {
                 );
             }
         }
-        closed
+        self.shared.journal.unlock();
+        finished
     }
 
     /// Has the index take one run without waiting; what the indexer's thread does all the time,
@@ -156,7 +158,7 @@ impl Store {
 
     /// Takes the index out of use, as if it had failed; the indexer opens it anew.
     pub fn reopen_index(&self, why: &str) {
-        self.shared.slot.fail(&why);
+        self.shared.slot.fail(Failure::of_files(why));
     }
 
     /// The journal underneath.
@@ -180,7 +182,7 @@ impl Store {
         // The tail first: the index only moves on meanwhile.
         let target = self.shared.tail.first_seq();
         match self.shared.slot.get() {
-            Err(why) => IndexState::Failed { why },
+            Err(failure) => IndexState::Failed { why: failure.why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
             Ok(index) => match self.shared.slot.stuck() {
                 Some(why) => IndexState::Failed { why },
@@ -203,6 +205,13 @@ impl Store {
             return Err(AppendRefused::Full);
         }
         Ok(())
+    }
+
+    /// Why nothing is acknowledged any more, if a write or sync of the journal has failed: in words,
+    /// of numbers and the operating system's answer only, so that it may be logged.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.journal.failure()
     }
 
     /// What the store tells about itself.
@@ -252,5 +261,30 @@ mod tests {
         assert!(!ends_within(&long, Duration::from_millis(20)));
         drop(end);
         assert!(ends_within(&long, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn repro_nobody_may_open_a_store_whose_indexer_has_not_ended() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(dir.path());
+        config.journal.segment_bytes = 1 << 20;
+        config.journal.pending_bytes_max = 64 << 10;
+        let open = || Store::open(config.clone(), Arc::new(journal::SystemClock::new()));
+        let store = open().expect("opens");
+        // The indexer waits for this, as it would for a merge.
+        let merge = store.shared.indexer.lock().expect("nobody has panicked");
+        store.start().expect("starts");
+        let closing = std::thread::spawn({
+            let store = store.clone();
+            move || store.close()
+        });
+        while !store.shared.tail.wait_stopped(Duration::from_millis(1)) {}
+        let early = open().map(|_| ()).expect_err("the index is not ended");
+        assert!(matches!(early, OpenError::Journal(journal::OpenError::Locked)), "{early}");
+        drop(merge);
+        closing.join().expect("no panic").expect("closes");
+        drop(store);
+        let next = open().expect("it was let go");
+        assert_eq!(next.index_state(), IndexState::Ready);
     }
 }

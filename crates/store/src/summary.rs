@@ -15,7 +15,8 @@ use crate::store::Store;
 /// Rows of a summary at most; five years of hours are fewer.
 const ROWS_MAX: usize = 50_000;
 
-/// The index counts by quarters of an hour, on which every zone's hours have begun since 1972.
+/// The index counts by quarters of an hour: see the head of `crate::index`'s counts for what they
+/// cannot tell apart.
 const QUARTER_SECONDS: i64 = 900;
 
 impl Store {
@@ -204,5 +205,38 @@ mod tests {
         check(Day, zone, "2016-11-06T06:30:00Z", "2016-11-06T05:00:00Z -05:00");
         check(Day, zone, "2016-11-07T05:59:59Z", "2016-11-06T05:00:00Z -05:00");
         check(Day, zone, "2016-11-07T06:00:00Z", "2016-11-07T06:00:00Z -06:00");
+    }
+
+    #[test]
+    fn a_change_of_the_clocks_within_a_quarter_leaves_it_whole() {
+        use SummaryBy::{Day, Hour};
+        // At 00:01 it became 23:01 of the day before.
+        let zone = "America/St_Johns";
+        check(Hour, zone, "2010-11-07T02:29:59Z", "2010-11-07T01:30:00Z -02:30");
+        check(Hour, zone, "2010-11-07T02:31:00Z", "2010-11-07T02:30:00Z -02:30");
+        check(Day, zone, "2010-11-07T02:31:00Z", "2010-11-07T02:30:00Z -02:30");
+        check(Hour, zone, "2010-11-07T02:45:00Z", "2010-11-07T02:30:00Z -03:30");
+        check(Day, zone, "2010-11-07T02:45:00Z", "2010-11-06T02:30:00Z -02:30");
+    }
+
+    #[test]
+    fn every_zone_is_whole_quarters_from_utc_and_changes_on_one() {
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let is_whole = |seconds: i64| seconds % QUARTER_SECONDS == 0;
+        for name in jiff::tz::db().available() {
+            let zone = TimeZone::get(name.as_str()).expect("it is available");
+            let begun = time("1980-01-01T00:00:00Z");
+            let mut offset = zone.to_offset(begun);
+            assert!(is_whole(offset.seconds().into()), "{} in 1980", name.as_str());
+            let until = time("2037-01-01T00:00:00Z");
+            for change in zone.following(begun).take_while(|change| change.timestamp() < until) {
+                let at = change.timestamp();
+                assert!(is_whole(change.offset().seconds().into()), "{} at {at}", name.as_str());
+                let moved = std::mem::replace(&mut offset, change.offset()) != change.offset();
+                // Those of before are past; of each later one the comments have to tell.
+                let within = moved && at > time("2023-01-01T00:00:00Z");
+                assert!(!within || is_whole(at.as_second()), "{} at {at}", name.as_str());
+            }
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Counts by quarter of an hour and medication. A run leaves absolute rows of its own, which reads
 //! add up; now and then they are summed up into one, so nothing is ever read to be written by a run.
 //!
-//! Quarters rather than hours, because every zone's hours and days have begun on one since 1972.
+//! Quarters rather than hours, because every zone's hours and days begin on one: its offset has been
+//! whole quarters since 1980. Only a change of the clocks may fall within one, as Newfoundland's did
+//! until 2011 at a minute past midnight; that quarter counts for the hour and day that it begins in.
 
 use std::collections::HashMap;
 
@@ -12,8 +14,8 @@ use super::rows::{OWN_ROW, read_seq, seq_value};
 use super::{IndexEntry, IndexError, peek};
 
 pub(super) const QUARTER_SECONDS: i64 = 900;
-/// Rows of runs that gather before they are summed up.
-const LOOSE_ROWS_MAX: u64 = 50_000;
+/// Rows of runs that gather before they are summed up, at least.
+const LOOSE_ROWS_MIN: u64 = 50_000;
 /// Quarters are counted from this many before 1970, so that none is negative.
 const QUARTERS_OFFSET: i64 = 1 << 31;
 
@@ -22,6 +24,12 @@ pub(super) struct Count {
     pub(super) quarter: i64,
     pub(super) medication: Vec<u8>,
     pub(super) count: u64,
+}
+
+impl Count {
+    fn adds_to(&self, sum: &Self) -> bool {
+        self.quarter == sum.quarter && self.medication == sum.medication
+    }
 }
 
 /// `[1][quarter][medication][run's last sequence]`.
@@ -96,44 +104,46 @@ pub(super) fn apply(keyspace: &Keyspace, run: &[IndexEntry<'_>]) -> Result<u64, 
     Ok(made)
 }
 
-/// Sums up what runs have left in a part, if that is much: one ingestion, which replaces the rows.
+/// Sums up what runs have left in a part, if that is as much as was left over the last time: one
+/// ingestion, which replaces the rows of which there are several. So there are two rows to read for
+/// each that a run has left, and one sum to be kept in memory, however many medications there are.
 pub(super) fn fold(database: &Database, part: &mut Part) -> Result<(), IndexError> {
-    if part.counts_loose < LOOSE_ROWS_MAX {
+    if part.counts_loose < LOOSE_ROWS_MIN.max(part.counts_summed) {
         return Ok(());
     }
-    part.counts_loose = 0;
+    (part.counts_loose, part.counts_summed) = (0, 0);
     let snapshot = database.snapshot();
-    let mut changes: Vec<(Vec<u8>, Option<u64>)> = Vec::new();
-    // The rows of one quarter and medication stand together; the sum takes the last one's place.
-    let mut group: Option<(Count, Vec<u8>)> = None;
-    for row in snapshot.range(&part.counts, quarter_key(-QUARTERS_OFFSET)..) {
-        let (key, value) = row.into_inner()?;
-        let count = read_row(&key, &value)?;
-        match &mut group {
-            Some((sum, sum_key))
-                if sum.quarter == count.quarter && sum.medication == count.medication =>
-            {
-                sum.count += count.count;
-                changes.push((std::mem::replace(sum_key, key.to_vec()), None));
-            }
-            _ => {
-                if let Some((sum, sum_key)) = group.replace((count, key.to_vec())) {
-                    changes.push((sum_key, Some(sum.count)));
-                }
-            }
+    let rows = snapshot.range(&part.counts, quarter_key(-QUARTERS_OFFSET)..);
+    let mut rows = rows
+        .map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok::<_, IndexError>((read_row(&key, &value)?, key))
+        })
+        .peekable();
+    let mut ingestion = None;
+    while let Some(row) = rows.next() {
+        let (mut sum, mut key) = row?;
+        let mut alone = true;
+        // The rows of one quarter and medication stand together; the sum takes the last one's place.
+        while let Some(row) =
+            rows.next_if(|row| row.as_ref().is_ok_and(|(row, _)| row.adds_to(&sum)))
+        {
+            let (count, next_key) = row?;
+            sum.count += count.count;
+            alone = false;
+            let ingestion = match &mut ingestion {
+                Some(begun) => begun,
+                none => none.insert(part.counts.start_ingestion()?),
+            };
+            ingestion.write_tombstone(std::mem::replace(&mut key, next_key))?;
         }
-    }
-    changes.extend(group.map(|(sum, sum_key)| (sum_key, Some(sum.count))));
-    if changes.iter().all(|(_, sum)| sum.is_some()) {
-        return Ok(());
-    }
-    let mut ingestion = part.counts.start_ingestion()?;
-    for (key, sum) in changes {
-        match sum {
-            Some(sum) => ingestion.write(key, seq_value(sum))?,
-            None => ingestion.write_tombstone(key)?,
+        if let Some(ingestion) = ingestion.as_mut().filter(|_| !alone) {
+            ingestion.write(key, seq_value(sum.count))?;
         }
+        part.counts_summed += 1;
     }
-    ingestion.finish()?;
+    if let Some(ingestion) = ingestion {
+        ingestion.finish()?;
+    }
     Ok(())
 }

@@ -2,8 +2,11 @@
 //! It holds nothing that the journal does not, so its folder may be deleted at any time.
 //!
 //! **Parts.** The index is cut into parts, each the usages of a stretch of the journal: a new part
-//! begins with a new day of receipt, or when a part is full. So cost does not grow with history, a
-//! query passes over parts whose instants it cannot want, and expiry drops whole parts.
+//! begins with a new day of receipt, or when a part is full. So what a usage costs does not grow with
+//! history, a query passes over parts whose instants it cannot want, and expiry drops whole parts.
+//! What each part does cost is a look by an open, by a key without a filter, and by a history that
+//! asks for more than the newer parts have: about 4 µs of CPU for a patient's rows in it, a tenth of
+//! that for none. Days are not put together into larger parts, because keys are forgotten by parts.
 //!
 //! **Runs.** Usages arrive in sorted runs of thousands, each ingested as one table per keyspace
 //! beside a row that says how far the keyspace has come. A run is cut where a part ends. Within a
@@ -15,6 +18,7 @@
 
 mod counting;
 mod counts;
+mod error;
 mod history;
 mod key_filter;
 mod keys;
@@ -23,6 +27,7 @@ mod part;
 mod rows;
 mod snapshot;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -34,6 +39,7 @@ use key_filter::Refill;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
 
+pub use error::IndexError;
 pub use history::IndexedUsage;
 pub use snapshot::Snapshot;
 
@@ -42,6 +48,9 @@ use snapshot::View;
 /// Usages in a part at most. Larger parts are fewer to look into, above all for keys; smaller ones
 /// are rewritten less by compaction.
 const PART_USAGES_MAX: u64 = 16 << 20;
+/// Parts from which on a day of receipt that goes back begins no more, or a clock that is set to and
+/// fro would make one at each turn.
+const PARTS_BACK_MAX: usize = 1000;
 /// Parts that have a filter of their keys in memory at most, the newest ones: 20 MiB each, if full.
 const KEY_FILTERS_MAX: usize = 4;
 /// A keyspace beside the parts, written to in order that the library lets go of old tables.
@@ -65,20 +74,6 @@ impl Default for IndexOptions {
     fn default() -> Self {
         Self { cache_bytes: 64 << 20, part_usages_max: PART_USAGES_MAX, runs_limit: RUNS_LIMIT }
     }
-}
-
-/// Why the index did not work. Nothing is lost: it can be made again from the journal.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// The library or the disk failed.
-    #[error("the index's files: {0}")]
-    Fjall(#[from] fjall::Error),
-    /// A row is not what was written there.
-    #[error("a row of the index is damaged: {0}")]
-    Damaged(&'static str),
-    /// A thread could not be started.
-    #[error("starting a thread: {0}")]
-    Thread(#[from] std::io::Error),
 }
 
 /// A usage on its way into the index.
@@ -154,11 +149,12 @@ impl Index {
         while let Some(first) = rest.first() {
             let day = received_day(first)?;
             self.part_for(&mut parts, day, first.seq)?;
-            let part = parts.all.last_mut().expect("one was just made sure of");
+            let part = parts.all.last().expect("one was just made sure of");
             let room =
                 usize::try_from(part.room(self.options.part_usages_max)).unwrap_or(usize::MAX);
+            let days = parts.days();
             let mut length = 1;
-            while length < rest.len().min(room) && received_day(&rest[length])? <= part.day() {
+            while length < rest.len().min(room) && days.contains(&received_day(&rest[length])?) {
                 length += 1;
             }
             let (now, later) = rest.split_at(length);
@@ -271,11 +267,12 @@ impl Index {
 
     /// Makes sure that the last part may take a usage received on `day`.
     fn part_for(&self, parts: &mut Parts, day: u64, first_seq: u64) -> Result<(), IndexError> {
-        let fits = |part: &Part| day <= part.day() && part.room(self.options.part_usages_max) > 0;
-        if !parts.all.last().is_some_and(fits) {
+        let fits = parts.days().contains(&day);
+        let room = parts.all.last().map_or(0, |part| part.room(self.options.part_usages_max));
+        if !fits || room == 0 {
             let number = parts.all.last().map_or(1, |part| part.number() + 1);
-            // A clock that went back does not take the days with it.
-            let day = parts.all.last().map_or(day, |part| part.day().max(day));
+            // One that is only full is followed by one of the same day.
+            let day = if fits { *parts.days().end() } else { day };
             let follows = parts.all.last().map_or(parts.cursor, Part::cursor);
             parts.all.push(Part::create(&self.database, number, follows, first_seq, day)?);
         }
@@ -287,6 +284,14 @@ impl Index {
         let view = Arc::new(View::new(&self.database, &parts.all, parts.cursor, kept_counts));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
+}
+
+/// Days of receipt that the last of so many parts takes, which began with `day`: also the one before,
+/// since usages cross midnight out of order. One further back begins a part, or one usage from a
+/// clock that was far ahead would make a single part of all that follow until that day.
+fn days_of(day: u64, parts: usize) -> RangeInclusive<u64> {
+    let first = if parts < PARTS_BACK_MAX { day.saturating_sub(1) } else { 0 };
+    first..=day
 }
 
 fn received_day(entry: &IndexEntry<'_>) -> Result<u64, IndexError> {
@@ -316,6 +321,11 @@ fn yield_to_others() {
 }
 
 impl Parts {
+    /// Days of receipt that the last part takes.
+    fn days(&self) -> RangeInclusive<u64> {
+        self.all.last().map_or(0..=0, |last| days_of(last.day(), self.all.len()))
+    }
+
     /// Older parts' keys are looked for in their tables, which are few once they are merged.
     fn limit_filters(&mut self) {
         let filtered = self.all.iter_mut().rev().filter(|part| part.key_filter.is_some());

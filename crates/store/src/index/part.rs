@@ -107,6 +107,8 @@ pub(super) struct Part {
     counts_cursor: u64,
     /// Rows that runs have left in the counts since they were summed up.
     pub(super) counts_loose: u64,
+    /// Rows that were left over then; 0 when that was before this start.
+    pub(super) counts_summed: u64,
     /// Tells keys that were never used from others, if the part has keys and is among the newest.
     pub(super) key_filter: Option<Arc<KeyFilter>>,
     /// Reused from run to run.
@@ -202,6 +204,7 @@ impl Part {
             counts: keyspace("counts", false)?,
             counts_cursor: meta.cursor,
             counts_loose: 0,
+            counts_summed: 0,
             key_filter: None,
             scratch: Scratch::default(),
         })

@@ -49,7 +49,7 @@ impl View {
         let parts = parts
             .iter()
             .map(|part| PartView {
-                meta: part.meta(),
+                meta: known(part),
                 usages: part.usages.clone(),
                 keys: part.keys.clone(),
                 key_filter: part.key_filter.clone(),
@@ -58,6 +58,16 @@ impl View {
             .collect();
         Self { fjall: database.snapshot(), parts, cursor, counts_cursor, kept_counts }
     }
+}
+
+/// What a part knows of itself. Where its counts are ahead, those may be of any time: the first and
+/// last instants come with the usages.
+fn known(part: &Part) -> Meta {
+    let meta = part.meta();
+    if part.counts_cursor() > meta.cursor {
+        return Meta { first: Instant::MIN, last: Instant::MAX, ..meta };
+    }
+    meta
 }
 
 /// The index after some whole run. Cheap to have; keep it no longer than a query takes.

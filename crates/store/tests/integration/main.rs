@@ -3,6 +3,7 @@
 mod expiry;
 mod failing;
 mod harness;
+mod hindered;
 mod keys;
 mod killed;
 mod model;

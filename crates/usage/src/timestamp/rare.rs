@@ -52,13 +52,7 @@ pub(super) fn read(text: &str) -> Result<Reading, TimestampError> {
 /// The digits of the second, if the time of day has one: `hh:mm:ss` or `hhmmss`.
 fn stated_second(text: &str) -> Option<[u8; 2]> {
     let (_, time) = text.split_once(['T', 't', ' '])?;
-    let mut digits = time.bytes().filter(|byte| *byte != b':').take(6);
-    let second = digits.by_ref().skip(4);
-    let mut pair = [0; 2];
-    let mut count = 0;
-    for (slot, byte) in pair.iter_mut().zip(second) {
-        *slot = byte;
-        count += 1;
-    }
-    (count == 2 && pair.iter().all(u8::is_ascii_digit)).then_some(pair)
+    let time = time.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b':');
+    let mut second = time.filter(|byte| *byte != b':').skip(4);
+    Some([second.next()?, second.next()?])
 }

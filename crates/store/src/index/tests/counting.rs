@@ -99,3 +99,62 @@ fn an_effort_that_is_spent_is_no_answer() {
         assert_eq!(again, sum);
     }
 }
+
+/// Usages a quarter of an hour apart, so that each has a count of its own, in a single part.
+fn quarters(dir: &Path, count: usize) -> (Index, Vec<Made>) {
+    let options = IndexOptions { part_usages_max: 1 << 20, ..options() };
+    let index = Index::open(dir, options).expect("it opens");
+    let mut model = sample(count);
+    for (number, made) in (0..).zip(&mut model) {
+        made.instant_ms = number * 900_000;
+    }
+    apply(&index, &model, 1, 100);
+    (index, model)
+}
+
+#[test]
+fn repro_summing_up_rewrites_only_what_has_several_rows() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (index, mut model) = quarters(dir.path(), 2000);
+    // Whatever was written, also what takes the place of another row or removes one.
+    let written = || {
+        let parts = index.parts.lock().expect("no holder panics");
+        let part = &parts.all[0];
+        (part.counts.approximate_len(), part.counts_summed)
+    };
+    let (before, _) = written();
+    fold(&index);
+    assert_eq!(written(), (before, 2000), "nothing was to be summed up");
+    // One of them again, in a run of its own.
+    model.push(model[700].clone());
+    apply(&index, &model, 2001, 100);
+    let (before, _) = written();
+    fold(&index);
+    assert_eq!(written(), (before + 2, 2000), "a row that went and a sum");
+    check(&index, &model, None, None).expect("it is the model's");
+    // The control: all of them again.
+    model.extend(model[..2000].to_vec());
+    apply(&index, &model, 2002, 100);
+    let (before, _) = written();
+    fold(&index);
+    assert_eq!(written(), (before + 2 * 2000, 2000));
+    check(&index, &model, None, None).expect("it is the model's");
+}
+
+#[test]
+fn rows_are_summed_up_when_as_many_are_loose_as_were_left_over() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (index, _) = quarters(dir.path(), 10);
+    let summed_after = |loose: u64, summed: u64| {
+        let mut parts = index.parts.lock().expect("no holder panics");
+        (parts.all[0].counts_loose, parts.all[0].counts_summed) = (loose, summed);
+        drop(parts);
+        index.upkeep().expect("looked after");
+        index.parts.lock().expect("no holder panics").all[0].counts_summed
+    };
+    assert_eq!(summed_after(16_000_000, 16_000_001), 16_000_001, "not yet");
+    assert_eq!(summed_after(16_000_000, 16_000_000), 10);
+    // Few rows are left alone: a summary reads them at once.
+    assert_eq!(summed_after(40_000, 1), 1);
+    assert_eq!(summed_after(50_000, 1), 10);
+}
