@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -17,6 +17,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, HeaderName, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::rt::Write as _;
 use hyper::service::service_fn;
 use telemetry::{Method, Route};
 use tokio::net::TcpStream;
@@ -229,7 +230,7 @@ pub(crate) async fn serve<S: Service>(
     core: Rc<Core<S>>,
     state: Rc<ConnectionState>,
 ) {
-    let io = WatchedIo::new(stream, Rc::clone(&state));
+    let io = WatchedIo::new(stream, Rc::clone(&state), Arc::clone(&core.context.metrics));
     let service = {
         let (core, state) = (Rc::clone(&core), Rc::clone(&state));
         service_fn(move |request| handle(Rc::clone(&core), Rc::clone(&state), request))
@@ -240,14 +241,21 @@ pub(crate) async fn serve<S: Service>(
         .max_buf_size(READ_BYTES_MAX)
         .half_close(true)
         .writev(false);
-    let mut connection = pin!(http.serve_connection(io, service));
+    let mut connection = http.serve_connection(io, service);
+    let mut served = pin!(async {
+        // An error is the sender's: it went away, or sent what is no HTTP and was told so.
+        let _ = (&mut connection).await;
+        // hyper has seen to the end of the socket, but not of one over which an upgrade was offered,
+        // as some clients do in every request.
+        let mut io = connection.into_parts().io;
+        let _ = poll_fn(|context| Pin::new(&mut io).poll_shutdown(context)).await;
+    });
     // A spawned task has one waker for as long as it lives.
     let hush = Hush::new(poll_fn(|context| Poll::Ready(context.waker().clone())).await);
     state.task.borrow_mut().replace(Arc::clone(&hush));
     let waker = Waker::from(hush);
     poll_fn(|_| {
-        // An error is the sender's: it went away, or sent what is no HTTP and was told so.
-        let polled = connection.as_mut().poll(&mut Context::from_waker(&waker)).map(drop);
+        let polled = served.as_mut().poll(&mut Context::from_waker(&waker));
         // hyper has just asked the socket for a request, which takes the closing of an idle
         // connection back if there is one.
         if polled.is_pending() && state.is_over() { Poll::Ready(()) } else { polled }

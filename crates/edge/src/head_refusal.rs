@@ -6,8 +6,8 @@ use crate::problem::{Problem, ProblemKind};
 /// The line by which hyper says that its answer has no body.
 const NO_BODY: &str = "content-length: 0\r\n";
 
-/// The whole answer in place of `written`, when that is hyper's own refusal of a head.
-pub(crate) fn explained(written: &[u8]) -> Option<Vec<u8>> {
+/// The problem and the whole answer in place of `written`, when that is hyper's own refusal of a head.
+pub(crate) fn explained(written: &[u8]) -> Option<(&'static ProblemKind, Vec<u8>)> {
     let head = std::str::from_utf8(written).ok()?;
     let kind = match head.strip_prefix("HTTP/1.1 ")?.get(..3)? {
         "400" => ProblemKind::MALFORMED,
@@ -20,13 +20,11 @@ pub(crate) fn explained(written: &[u8]) -> Option<Vec<u8>> {
     }
     let body = Problem::from(kind).json();
     let length = body.len();
-    Some(
-        format!(
-            "{before}content-type: application/problem+json\r\ncache-control: no-store\r\n\
-             content-length: {length}\r\n{after}{body}"
-        )
-        .into_bytes(),
-    )
+    let answer = format!(
+        "{before}content-type: application/problem+json\r\ncache-control: no-store\r\n\
+         content-length: {length}\r\n{after}{body}"
+    );
+    Some((kind, answer.into_bytes()))
 }
 
 #[cfg(test)]
@@ -37,7 +35,7 @@ mod tests {
     fn only_a_refused_head_is_explained() {
         let check = |written: &str, slug: Option<&str>| {
             let found = explained(written.as_bytes())
-                .map(|answer| String::from_utf8(answer).expect("it is text"));
+                .map(|(_, answer)| String::from_utf8(answer).expect("it is text"));
             assert_eq!(found.is_some(), slug.is_some(), "{written}");
             let (Some(found), Some(slug)) = (found, slug) else { return };
             let (head, body) = found.split_once("\r\n\r\n").expect("it has a body");

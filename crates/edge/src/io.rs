@@ -6,11 +6,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use rustix::net::RecvFlags;
+use telemetry::{CoreMetrics, Method, Route};
 use tokio::net::TcpStream;
 
 use crate::connection::ConnectionState;
@@ -23,14 +26,19 @@ const LINGER_BYTES_MAX: usize = 32 << 20;
 pub(crate) struct WatchedIo {
     stream: TokioIo<TcpStream>,
     state: Rc<ConnectionState>,
+    metrics: Arc<CoreMetrics>,
     discarded: usize,
     /// What is written in place of hyper's refusal of a head, and how much of it is.
     refusal: Option<(Vec<u8>, usize)>,
 }
 
 impl WatchedIo {
-    pub(crate) fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
-        Self { stream: TokioIo::new(stream), state, discarded: 0, refusal: None }
+    pub(crate) fn new(
+        stream: TcpStream,
+        state: Rc<ConnectionState>,
+        metrics: Arc<CoreMetrics>,
+    ) -> Self {
+        Self { stream: TokioIo::new(stream), state, metrics, discarded: 0, refusal: None }
     }
 
     /// Writes a refusal that stands for `replaced` bytes of hyper's.
@@ -111,8 +119,13 @@ impl Write for WatchedIo {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.refusal.is_none() && self.state.awaits_head() {
-            self.refusal = head_refusal::explained(bytes).map(|refusal| (refusal, 0));
+        if self.refusal.is_none()
+            && self.state.awaits_head()
+            && let Some((kind, refusal)) = head_refusal::explained(bytes)
+        {
+            // No service is asked, so it is counted here; how long the head took nobody knows.
+            self.metrics.request(Route::Other, Method::Other, kind.status, Duration::ZERO);
+            self.refusal = Some((refusal, 0));
         }
         if self.refusal.is_some() {
             return self.poll_refuse(context, bytes.len());

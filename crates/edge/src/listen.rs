@@ -16,9 +16,12 @@ const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// It is not HOST:PORT, or the host is unknown.
+    /// It is not HOST:PORT.
     #[error("`{0}` is not an address; write HOST:PORT, such as localhost:3000")]
     Address(String),
+    /// The host is unknown.
+    #[error("the host of `{0}` is not known here ({1}); write a name or address of this machine")]
+    Unknown(String, io::Error),
     /// Another process listens there.
     #[error("{0} is in use by another process; choose another port, or end that process")]
     InUse(SocketAddr),
@@ -38,7 +41,11 @@ pub fn resolve(text: &str) -> Result<Vec<SocketAddr>, BindError> {
             SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port),
         ]);
     }
-    let addresses: Vec<_> = text.to_socket_addrs().map_err(|_| wrong())?.collect();
+    let found = text.to_socket_addrs().map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => wrong(),
+        _ => BindError::Unknown(text.to_owned(), error),
+    })?;
+    let addresses: Vec<_> = found.collect();
     if addresses.is_empty() { Err(wrong()) } else { Ok(addresses) }
 }
 
@@ -134,8 +141,13 @@ mod tests {
                 .expect("they resolve")
         );
         assert!(!all_loopback(&["0.0.0.0:1".to_owned()]).expect("it resolves"));
-        for wrong in ["", "localhost", "localhost:x", "300.1.1.1:1", "no.such.host.invalid:1"] {
+        for wrong in ["", "localhost", "localhost:x", "a.invalid:x"] {
             assert!(matches!(resolve(wrong), Err(BindError::Address(_))), "{wrong}");
+        }
+        for unknown in ["300.1.1.1:1", "no.such.host.invalid:1"] {
+            let refused = resolve(unknown).expect_err("there is no such host");
+            assert!(matches!(refused, BindError::Unknown(..)), "{refused}");
+            assert!(refused.to_string().contains(unknown), "{refused}");
         }
     }
 

@@ -70,7 +70,7 @@ kinds! {
         "The body's media type or its coding is none that this call reads. Nothing was stored.",
         "Send `Content-Type: application/json`, or for a batch of lines `application/x-ndjson`, without a `Content-Encoding`.", false;
     INVALID = 422, "invalid", "The request is wrong",
-        "`errors` names everything that is wrong at once, each with a JSON pointer into the body or a parameter's name, a code, and what is expected; for a batch `results` has them, item by item. Nothing was stored.",
+        "`errors` names everything that is wrong at once, each with a JSON pointer into the body or a parameter's name, a code, and what is expected; for a batch `results` has them, item by item, up to 64 KiB. Nothing was stored.",
         "Mend what is named before sending it again.", false;
     KEY_REUSED = 422, "key-reused", "The idempotency key was used with other content",
         "A usage with this key is stored, and its content differs from this one's. Nothing was stored now.",

@@ -16,6 +16,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::clock::monotonic;
+use crate::descriptors;
 use crate::units::{Rate, parse_rate, size_text};
 
 /// Bytes a usage takes on disk in the worst case that this estimate allows for: a journal frame not
@@ -134,17 +135,16 @@ fn existing_ancestor(path: &Path) -> PathBuf {
 }
 
 fn file_descriptors(connections: u64) -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    // Each connection is one; segments, tables of the index and listeners take some hundreds.
-    let needed = connections + 1000;
-    let soft = limit.current.unwrap_or(u64::MAX);
+    let needed = connections.saturating_add(descriptors::BESIDE_CONNECTIONS);
+    // The hard limit: the server raises the soft one itself.
+    let allowed = descriptors::allowed();
     Finding {
         what: "file descriptors",
-        verdict: if soft >= needed { Verdict::Good } else { Verdict::Bad },
-        found: format!("{soft} allowed"),
+        verdict: if allowed >= needed { Verdict::Good } else { Verdict::Bad },
+        found: format!("{allowed} allowed"),
         wanted: format!("{needed}: one a connection, and those of the store"),
         mend: Some(format!(
-            "ulimit -n {needed}    # for good: LimitNOFILE={needed} in the service's unit"
+            "ulimit -n {needed}    # as root; for good: LimitNOFILE={needed} in the service's unit"
         )),
     }
 }

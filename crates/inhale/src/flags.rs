@@ -56,7 +56,8 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Store")]
     pub confirm_clock: bool,
 
-    /// Refuse usages (507) once the journal takes this much disk; nothing is ever deleted for it
+    /// Refuse usages (507) once the journal takes this much disk; nothing is ever deleted for it, and
+    /// only a start may pass it, by one small segment
     #[arg(long, value_name = "SIZE", help_heading = "Store")]
     pub journal_bytes_max: Option<ByteSize>,
 
@@ -129,7 +130,7 @@ pub(crate) struct ServeFlags {
     pub drain_grace: Duration,
 
     /// Time after which a stop no longer waits for requests in flight; after a takeover 45 s at most
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
     pub shutdown_timeout: Duration,
 
     /// Least severity that is logged

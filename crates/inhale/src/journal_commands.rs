@@ -63,7 +63,7 @@ fn bar(unit: &str) -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// The journal's directory, which must be there: a check makes no store.
+/// The journal's directory, which must be there: none of these commands makes a store.
 fn open_disk(flags: &StoreFlags) -> Result<RealDisk> {
     let dir = store::Config::new(&flags.data).journal_dir();
     if !dir.is_dir() {
@@ -221,7 +221,7 @@ fn print_plan(plan: &RepairPlan, done: bool) {
 fn action_text(action: RepairAction) -> &'static str {
     match action {
         RepairAction::Rewrite => "rewritten",
-        RepairAction::SetAside => "set aside whole",
+        RepairAction::SetAside => "set aside",
         RepairAction::RemoveSpares => "spares removed",
     }
 }
@@ -235,6 +235,7 @@ fn time_text(ms: u64) -> String {
 }
 
 fn rebuild(flags: &StoreFlags) -> Result<()> {
+    open_disk(flags)?;
     let config = store::Config::new(&flags.data);
     let bar = bar("frames");
     let start = monotonic();
@@ -253,4 +254,24 @@ fn rebuild(flags: &StoreFlags) -> Result<()> {
         outln!("{} usages indexed in {seconds:.1} s, {rate:.0} a second", done.usages);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repro_no_command_makes_a_store() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let check = |command: fn(StoreFlags) -> JournalCommand| {
+            let data = folder.path().join("misspelt");
+            let refused = run(&command(StoreFlags { data: data.clone(), json: false }));
+            let why = refused.expect_err("there is no store").to_string();
+            assert!(why.contains("misspelt (--data)"), "{why}");
+            assert!(!data.exists());
+        };
+        check(JournalCommand::Check);
+        check(|store| JournalCommand::Repair(RepairFlags { yes: true, store }));
+        check(JournalCommand::Rebuild);
+    }
 }

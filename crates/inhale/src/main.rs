@@ -17,8 +17,10 @@ macro_rules! errln {
     }};
 }
 
+mod checks;
 mod clock;
 mod config;
+mod descriptors;
 mod doctor;
 mod environment;
 mod flags;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use edge::{Deadlines, LogPolicy};
 use server::{Listeners, Server};
 use store::{IndexOptions, Store, SystemClock};
@@ -15,15 +15,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
+use crate::checks;
+use crate::descriptors;
 use crate::flags::{LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
 use crate::takeover::{self, Successor};
 use crate::units::size_text;
 
 /// Time for the answers that say the disk failed to reach their senders.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Threads that serve requests at most; more than any machine this was made for has cores.
-const CORES_MAX: usize = 1024;
 
 /// Slower than any connection over which somebody reads a page of a thousand usages.
 const TAKEN_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
@@ -35,14 +34,14 @@ const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 enum End {
     Signal,
     Takeover,
-    DiskFailed,
+    DiskFailed { cause: String },
 }
 
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
 /// settings.
 pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
-    refuse_strangers(flags)?;
-    raise_descriptor_limit();
+    checks::refuse_strangers(flags)?;
+    let descriptors = descriptors::raise_limit();
     let logs = telemetry::logs::start(level(flags.log_level));
     for variable in passed_over {
         tracing::warn!(variable, "the variable stands for no setting; it is passed over");
@@ -51,21 +50,14 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
         cores => cores,
     };
-    check_settings(flags, cores)?;
+    let config = store_config(flags);
+    checks::settings(flags, cores, &config)?;
     std::fs::create_dir_all(&flags.data).with_context(|| {
         format!("cannot make the store's directory {} (--data)", flags.data.display())
     })?;
-    let listeners = if flags.takeover {
-        check_access(&store_config(flags).journal_dir())?;
-        takeover::inherit(&flags.data, cores, flags.allow_anonymous)?
-    } else {
-        Listeners {
-            api: edge::listen::bind(&flags.listen, cores).context("--listen")?,
-            admin: edge::listen::bind(&flags.admin_listen, 1).context("--admin-listen")?.remove(0),
-        }
-    };
+    let listeners = take_sockets(flags, cores, &config)?;
     let held = takeover::Held::of(&listeners)?;
-    let store = open_store(flags)?;
+    let store = open_store(flags, &config)?;
     let syncs = Arc::new(Histogram::default());
     let observer = Arc::clone(&syncs);
     store.journal().on_sync(Box::new(move |took, _frames, _bytes| observer.record(took)));
@@ -78,13 +70,13 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         .build()
         .context("starting the main thread's runtime")?;
     // Before anybody is told that this server is there, and may tell it to end.
-    let signals = {
+    let (signals, successor) = {
         let _inside = runtime.enter();
-        Signals::listen()?
+        (Signals::listen()?, await_successor(flags))
     };
     announce(flags, &listeners, &store);
     let server = server::start(
-        &server_config(flags),
+        &server_config(flags, descriptors),
         store.clone(),
         Arc::new(SystemClock::new()),
         listeners,
@@ -92,50 +84,31 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         logs.dropped_counter(),
     )
     .context("starting the server's threads")?;
-    let successor = Successor::await_on(&flags.data)?;
-    let end = runtime.block_on(wait_for_end(&store, signals, &successor, &held))?;
+    let end = runtime.block_on(wait_for_end(&store, signals, successor.as_ref(), &held));
     // Before the store is let go: its next owner makes a socket of the same name.
     drop(successor);
     finish(flags, server, &store, held, end)
 }
 
-/// Without keys whoever reaches the port can write and read medical records.
-fn refuse_strangers(flags: &ServeFlags) -> Result<()> {
-    let private = edge::listen::all_loopback(&flags.listen).context("--listen")?
-        && edge::listen::all_loopback(&flags.admin_listen).context("--admin-listen")?;
-    if !private && !flags.allow_anonymous {
-        bail!(
-            "--listen or --admin-listen reaches beyond this machine, where anybody could read patients' \
-             usages; listen on localhost behind something that checks who asks, or say --allow-anonymous"
-        );
+fn take_sockets(flags: &ServeFlags, cores: usize, config: &store::Config) -> Result<Listeners> {
+    if flags.takeover {
+        checks::store_to_take_over(flags, config)?;
+        return takeover::inherit(&flags.data, cores, flags.allow_anonymous);
     }
-    Ok(())
+    Ok(Listeners {
+        api: edge::listen::bind(&flags.listen, cores).context("--listen")?,
+        admin: edge::listen::bind(&flags.admin_listen, 1).context("--admin-listen")?.remove(0),
+    })
 }
 
-/// Checks everything that can be known to be wrong before sockets are taken: the server that hands
-/// them over ends, and then nobody would serve.
-fn check_settings(flags: &ServeFlags, cores: usize) -> Result<()> {
-    if cores > CORES_MAX {
-        bail!("--cores is {cores}; at most {CORES_MAX}");
-    }
-    let config = store_config(flags);
-    let checked = config.journal.validate().and_then(|()| config.validate());
-    checked.map_err(|why| anyhow!("cannot open the store in {}: {why}", flags.data.display()))
-}
-
-/// Whether this process may read and write the journal that it is about to take over.
-fn check_access(journal: &Path) -> Result<()> {
-    use rustix::fs::{Access, access};
-    access(journal, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
-        .with_context(|| format!("--takeover: cannot use the journal in {}", journal.display()))
-}
-
-/// Each connection takes a descriptor, and the usual soft limit is for interactive shells.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // When it cannot be raised, accepting pauses at the limit and says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+/// A server that cannot be taken over serves all the same.
+fn await_successor(flags: &ServeFlags) -> Option<Successor> {
+    let awaited = Successor::await_on(&flags.data);
+    let warn = |error: &anyhow::Error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "no successor can take this server over (--takeover)");
+    };
+    awaited.inspect_err(warn).ok()
 }
 
 fn level(level: LogLevel) -> LevelFilter {
@@ -170,14 +143,21 @@ fn store_config(flags: &ServeFlags) -> store::Config {
     config
 }
 
-fn open_store(flags: &ServeFlags) -> Result<Store> {
-    let config = store_config(flags);
+fn open_store(flags: &ServeFlags, config: &store::Config) -> Result<Store> {
     let open = || Store::open(config.clone(), Arc::new(SystemClock::new()));
     let opened = if flags.takeover { takeover::retry_while_locked(open) } else { open() };
     opened.with_context(|| format!("cannot open the store in {}", flags.data.display()))
 }
 
-fn server_config(flags: &ServeFlags) -> server::Config {
+fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
+    let connections_max = descriptors::connections_within(descriptors, flags.connections_max);
+    if connections_max < flags.connections_max {
+        tracing::warn!(
+            connections_max,
+            descriptors,
+            "fewer connections than --connections-max are let in, so that the store has descriptors left; raise `ulimit -n`, or lower --connections-max"
+        );
+    }
     server::Config {
         deadlines: Deadlines {
             header: flags.header_timeout,
@@ -186,7 +166,7 @@ fn server_config(flags: &ServeFlags) -> server::Config {
             taken_bytes_per_second_min: TAKEN_BYTES_PER_SECOND_MIN,
             linger: Duration::from_secs(2),
         },
-        connections_max: flags.connections_max,
+        connections_max,
         bodies_bytes_max: bytes(flags.bodies_max),
         summary_patience: flags.summary_timeout,
         unknown_fields: match flags.unknown_fields {
@@ -261,21 +241,30 @@ impl Signals {
 async fn wait_for_end(
     store: &Store,
     mut signals: Signals,
-    successor: &Successor,
+    successor: Option<&Successor>,
     held: &takeover::Held,
-) -> Result<End> {
+) -> End {
     // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
     // A subscription here would cost every batch a wake-up of this thread.
     let disk_failed = async {
-        while store.journal().status().poisoned.is_none() {
+        loop {
+            if let Some(cause) = store.failure() {
+                break cause;
+            }
             tokio::time::sleep(POISON_CHECKED_EVERY).await;
         }
     };
+    let handed_over = async {
+        match successor {
+            Some(successor) => successor.hand_over(held).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        _ = signals.terminate.recv() => Ok(End::Signal),
-        _ = signals.interrupt.recv() => Ok(End::Signal),
-        () = disk_failed => Ok(End::DiskFailed),
-        handed = successor.hand_over(held) => handed.map(|()| End::Takeover),
+        _ = signals.terminate.recv() => End::Signal,
+        _ = signals.interrupt.recv() => End::Signal,
+        cause = disk_failed => End::DiskFailed { cause },
+        () = handed_over => End::Takeover,
     }
 }
 
@@ -286,15 +275,16 @@ fn finish(
     held: takeover::Held,
     end: End,
 ) -> Result<()> {
-    let (grace, deadline) = match end {
+    let (grace, deadline) = match &end {
         End::Signal => {
             server.announce_stop();
             std::thread::sleep(flags.shutdown_delay);
             (flags.drain_grace, flags.shutdown_timeout)
         }
         End::Takeover => (flags.drain_grace, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
-        End::DiskFailed => {
+        End::DiskFailed { cause } => {
             tracing::error!(
+                cause,
                 "a write or sync of the journal failed; stopping without acknowledging anything more"
             );
             (Duration::ZERO, LAST_WORDS)
@@ -310,9 +300,10 @@ fn finish(
     // The index may have merges under way, which cannot be broken off and may take longer than a stop
     // may. They end with the process: what they would have written is written again.
     std::mem::forget(store.clone());
-    if matches!(end, End::DiskFailed) {
+    if let End::DiskFailed { cause } = end {
         bail!(
-            "the disk failed while usages were written; what was in flight was answered with outcome-unknown"
+            "the disk failed while usages were written ({cause}); what was in flight was answered with \
+             outcome-unknown"
         );
     }
     closed.context("closing the journal")?;

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Time for a successor to say that it can use the sockets it was sent.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Time that successors are left alone when one could not be let in, as when no descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a successor says when it takes over. Until then the old process goes on.
 const CONFIRMED: &[u8] = b"taken";
 
@@ -60,11 +63,12 @@ impl Held {
 
 /// Where a successor asks for the sockets. Only this user can: the socket's file says so.
 pub(crate) struct Successor {
-    listener: std::os::unix::net::UnixListener,
+    listener: UnixListener,
     path: PathBuf,
 }
 
 impl Successor {
+    /// Wants to be called inside a runtime, by whoever holds the store's lock.
     pub(crate) fn await_on(data: &Path) -> Result<Self> {
         let path = socket_path(data);
         // The store's lock is ours, so whoever made this file is gone.
@@ -74,20 +78,27 @@ impl Successor {
             }
             _ => {}
         }
-        let listener = std::os::unix::net::UnixListener::bind(&path).with_context(|| {
+        let listener = UnixListener::bind(&path).with_context(|| {
             format!("making {}; a shorter --data path may be needed", path.display())
         })?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener, path })
+        let successor = Self { listener, path };
+        std::fs::set_permissions(&successor.path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(successor)
     }
 
     /// Waits for a successor that takes the sockets. One that does not say so, because it is not
     /// content with them or with its own settings, changes nothing here.
-    pub(crate) async fn hand_over(&self, held: &Held) -> Result<()> {
-        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+    pub(crate) async fn hand_over(&self, held: &Held) {
         loop {
-            let (stream, _) = listener.accept().await.context("waiting for a successor")?;
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                // Nor does one that cannot be let in: who is served already is not to suffer for it.
+                Err(error) => {
+                    tracing::warn!(error = error.to_string(), "a successor could not be let in");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
             let note = format!("{} {}", held.api.len(), held.admin.len());
             let sockets: Vec<BorrowedFd<'_>> =
                 held.api.iter().chain(&held.admin).map(|socket| socket.as_fd()).collect();
@@ -102,7 +113,7 @@ impl Successor {
                         sockets = sockets.len(),
                         "handed the listening sockets to a successor"
                     );
-                    return Ok(());
+                    return;
                 }
                 // It went away; there may be another.
                 Err(error) => tracing::warn!(

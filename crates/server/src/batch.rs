@@ -1,6 +1,6 @@
 //! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
 
-use edge::{Answer, Problem, ProblemKind};
+use edge::{Answer, FieldProblem, Problem, ProblemKind};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,6 +11,13 @@ use usage::{BatchFormat, Rejection, Usage};
 use crate::api::Api;
 use crate::intake::{PRINCIPAL, count, key_of};
 use crate::{answers, refusals};
+
+/// Bytes of what is wrong with items that the answer to a batch lists, about. An item of a few bytes
+/// can have faults that take thousands to tell, and the answer waits for its receiver.
+const ERRORS_BYTES_MAX: usize = 64 << 10;
+
+const NOT_LISTED: &str =
+    "not listed, since the items before it have so many errors; in a smaller batch they are";
 
 /// What became of an item.
 enum Outcome {
@@ -83,6 +90,7 @@ fn append(
         (0..decoded.len()).map(|index| header_key.map(|key| usage::item_key(key, index))).collect();
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(decoded.len());
     let mut items = Vec::with_capacity(decoded.len());
+    let mut errors_room = ERRORS_BYTES_MAX;
     for (item, key) in decoded.iter().zip(&keys) {
         match valid(item, key.as_deref()) {
             Ok((usage, key)) => {
@@ -91,7 +99,7 @@ fn append(
             }
             Err(problem) => {
                 api.core.metrics.refused(Refusal::Invalid);
-                outcomes.push(Some(Outcome::Refused(problem)));
+                outcomes.push(Some(Outcome::Refused(within(problem, &mut errors_room))));
             }
         }
     }
@@ -128,6 +136,23 @@ fn valid<'a>(
         _ => key_of(usage, item_key)?,
     };
     Ok((usage, key))
+}
+
+/// The problem with its errors if there is `room` for them. Once there is none, no further item's are
+/// listed: what is left out then is plain to see.
+fn within(problem: Problem, room: &mut usize) -> Problem {
+    let bytes = |error: &FieldProblem| {
+        r#"{"pointer":"","code":"","detail":""},"#.len()
+            + error.pointer.len()
+            + error.code.len()
+            + error.detail.len()
+    };
+    let left = room.checked_sub(problem.errors.iter().map(bytes).sum());
+    *room = left.unwrap_or(0);
+    if problem.errors.is_empty() || left.is_some() {
+        return problem;
+    }
+    Problem { errors: Vec::new(), ..problem }.detail(NOT_LISTED)
 }
 
 /// 201 when all are stored, 207 when some are; when none is, the problem of what stood in the way of
@@ -196,6 +221,27 @@ fn item(index: usize, outcome: Outcome) -> ItemJson {
 mod tests {
     use super::*;
     use usage::UsageId;
+
+    #[test]
+    fn errors_are_listed_while_there_is_room() {
+        let mut room = 400;
+        let check = |details: &[usize], room: &mut usize, listed: bool| {
+            let errors = details.iter().map(|bytes| FieldProblem {
+                pointer: String::new(),
+                code: "",
+                detail: "x".repeat(*bytes),
+            });
+            let problem = Problem::from(ProblemKind::INVALID).errors(errors.collect());
+            let problem = within(problem, room);
+            assert_eq!(problem.errors.len(), if listed { details.len() } else { 0 });
+            assert_eq!(problem.detail.as_deref(), (!listed).then_some(NOT_LISTED));
+        };
+        check(&[100], &mut room, true);
+        check(&[], &mut room, true);
+        check(&[100, 200], &mut room, false);
+        check(&[1], &mut room, false);
+        check(&[], &mut room, true);
+    }
 
     #[test]
     fn the_status_says_whether_sending_again_can_help() {

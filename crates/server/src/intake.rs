@@ -66,7 +66,11 @@ pub(crate) async fn read_admitted<'a>(
 ) -> Result<(Bytes, Permit<'a>), BodyError> {
     // A chunked body, whose length nobody knows, takes its share as it arrives.
     let declared = request.declared_length().unwrap_or(0);
-    let bytes = usize::try_from(declared).unwrap_or(usize::MAX).min(bytes_max);
+    let bytes = usize::try_from(declared).unwrap_or(usize::MAX);
+    // Told before any want of room, which would have it sent again for ever.
+    if bytes > bytes_max {
+        return Err(BodyError::TooLarge { bytes_max });
+    }
     let mut permit = api.shared.admission.admit(bytes).ok_or(BodyError::NoRoom)?;
     let body = request.read_body_within(bytes_max, |bytes| permit.grow_to(bytes)).await?;
     Ok((body, permit))

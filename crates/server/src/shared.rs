@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use store::{Clock, IndexState, Status, Store};
+use store::{Clock, IndexState, Store};
 use telemetry::Metrics;
 use usage::UnknownFields;
 
@@ -30,15 +30,12 @@ impl Shared {
         if self.stopping.load(Ordering::Relaxed) {
             return Some("the server is stopping".to_owned());
         }
-        self.store_not_ready(&self.store.status())
-    }
-
-    fn store_not_ready(&self, status: &Status) -> Option<String> {
-        if status.journal.poisoned.is_some() {
-            return Some(
-                "a write to the journal failed; nothing is acknowledged any more".to_owned(),
-            );
+        if let Some(cause) = self.store.failure() {
+            return Some(format!(
+                "a write to the journal failed ({cause}); nothing is acknowledged any more"
+            ));
         }
+        let status = self.store.status();
         if status.journal.no_space {
             return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
         }

@@ -165,7 +165,18 @@ fn heads_have_bounds() {
     check("8 kB of a header", &with_header_bytes(8_000), Answered(&[200]));
     check("17 kB of a header", &with_header_bytes(17_000), AnsweredAndClosed(&[431]));
     check("10 MB of a header", &with_header_bytes(10 << 20), AnsweredAndClosed(&[431]));
+    check("no head", b"no head\r\n\r\n", AnsweredAndClosed(&[400]));
     site.assert_unharmed();
+    // No service is asked about them, yet a flood of them is to be seen.
+    let counted = |status: u16| {
+        let line = format!(
+            r#"http_server_requests_total{{method="other",route="other",status="{status}"}} "#
+        );
+        let metrics = site.metrics.expose();
+        let found = metrics.lines().find_map(|text| text.strip_prefix(&line)?.parse::<u64>().ok());
+        found.unwrap_or(0)
+    };
+    assert_eq!((counted(400), counted(431)), (1, 4), "{}", site.metrics.expose());
 }
 
 #[test]
@@ -253,11 +264,23 @@ fn a_body_is_asked_for_only_when_it_is_wanted() {
 
 #[test]
 fn a_refusal_is_read_whole_by_who_is_still_sending() {
+    check_refusals("");
+}
+
+/// As some clients do with every request, unless they are told not to.
+#[test]
+fn repro_a_refusal_is_read_whole_by_who_offers_http2() {
+    check_refusals(
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    );
+}
+
+fn check_refusals(headers: &str) {
     let site = Site::start();
     for (path, status) in [("/refuse", 413), ("/read", 413), ("/overloaded", 503)] {
         let mut client = Raw::connect(site.address);
         client.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: a\r\n{headers}Content-Length: {}\r\n\r\n",
             10 << 20
         ));
         let piece = vec![b'x'; 64 * 1024];

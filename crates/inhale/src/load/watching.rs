@@ -1,8 +1,7 @@
 //! Whoever watches a run while it goes on: the terminal or a progress line, Prometheus, and files of
 //! points.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use ::load::measure::Totals;
 use ::load::observe::Observer;
 use ::load::outcome::Outcome;
 use ::load::plan::Plan;
-use ::load::report::out::Out;
+use ::load::report::out::{Earlier, Out};
 use ::load::run::StopFlag;
 
 use super::flags::OutputFlags;
@@ -21,7 +20,7 @@ use super::flags::OutputFlags;
 /// All that were asked for.
 pub(super) struct Watchers {
     notes: Notes,
-    outs: Vec<Out<BufWriter<File>>>,
+    outs: Vec<Out<Earlier>>,
     metrics: Option<Metrics>,
     /// Last, so that whatever the others have to say is said on an orderly terminal.
     display: Option<Box<dyn Observer>>,

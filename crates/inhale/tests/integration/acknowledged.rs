@@ -73,6 +73,10 @@ impl Posting {
         until("usages are acknowledged", || self.acknowledged.load(Relaxed) >= count);
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits for the clients to end.
     pub(crate) fn finish(self) -> Heard {
         let mut heard = Heard::default();

@@ -18,7 +18,8 @@ pub(crate) struct Counts {
     pub(crate) acknowledged: AtomicU64,
     /// Without a whole answer, or answered otherwise.
     pub(crate) failed: AtomicU64,
-    /// Of the failed: those whose answer had begun.
+    /// Of the failed: those on a connection that the server had taken, as its answers before or the
+    /// beginning of this one show. Who only waited to be accepted is not among them.
     pub(crate) cut_off: AtomicU64,
 }
 
@@ -30,26 +31,22 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Starts `count` clients, every second of which opens a connection for each request. Each usage
-    /// is of `patient`. A client ends with its first failure.
+    /// Starts `count` clients, every second of which opens a connection for each request. Half of
+    /// either kind give each usage a key. Each usage is of `patient`. A client ends with its first
+    /// failure.
     pub(crate) fn start(address: SocketAddr, count: usize, patient: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let threads = (0..count)
             .map(|number| {
-                let close = if number % 2 == 0 { "" } else { "Connection: close\r\n" };
-                let body = format!(
-                    r#"{{"patientId":"{patient}","timestamp":"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)","medication":"Albuterol"}}"#
-                );
-                let request = format!(
-                    "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{close}Content-Length: {}\r\n\r\n{body}",
-                    body.len()
-                );
+                let mut requests = requests(number, patient);
                 let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
                 std::thread::spawn(move || {
                     while !stop.load(Relaxed) {
                         let connection = TcpStream::connect(address);
-                        if connection.and_then(|stream| post(stream, &request, &stop, &counts)).is_err() {
+                        let posted = connection
+                            .and_then(|stream| post(stream, &mut requests, &stop, &counts));
+                        if posted.is_err() {
                             counts.failed.fetch_add(1, Relaxed);
                             return;
                         }
@@ -83,31 +80,38 @@ impl Clients {
     }
 }
 
+/// All that the client of this number will send.
+fn requests(number: usize, patient: &str) -> impl Iterator<Item = String> + Send + use<> {
+    let close = if number.is_multiple_of(2) { "" } else { "Connection: close\r\n" };
+    let body = format!(
+        r#"{{"patientId":"{patient}","timestamp":"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)","medication":"Albuterol"}}"#
+    );
+    (0_u64..).map(move |count| {
+        let key = match number / 2 % 2 {
+            0 => String::new(),
+            _ => format!("Idempotency-Key: {number}-{count}\r\n"),
+        };
+        format!(
+            "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{close}{key}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    })
+}
+
 /// Posts on one connection until the server or the test ends it.
 fn post(
     mut stream: TcpStream,
-    request: &str,
+    requests: &mut impl Iterator<Item = String>,
     stop: &AtomicBool,
     counts: &Counts,
 ) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
+    let mut taken = false;
     while !stop.load(Relaxed) {
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        let head = loop {
-            if let Some(head) = whole_head(&answer) {
-                break head;
-            }
-            let mut chunk = [0; 4096];
-            let read = stream.read(&mut chunk);
-            if !answer.is_empty() && !matches!(read, Ok(1..)) {
-                counts.cut_off.fetch_add(1, Relaxed);
-            }
-            match read? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => answer.extend_from_slice(&chunk[..read]),
-            }
-        };
+        let request = requests.next().expect("they have no end");
+        let head = exchange(&mut stream, &request, &mut taken).inspect_err(|_| {
+            counts.cut_off.fetch_add(u64::from(taken), Relaxed);
+        })?;
         if !head.starts_with("http/1.1 201 ") {
             return Err(io::Error::other(head));
         }
@@ -117,6 +121,23 @@ fn post(
         }
     }
     Ok(())
+}
+
+/// Sends a request and waits for the head of its whole answer. Notes whether anything has come back.
+fn exchange(stream: &mut TcpStream, request: &str, taken: &mut bool) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    loop {
+        if let Some(head) = whole_head(&answer) {
+            return Ok(head);
+        }
+        let mut chunk = [0; 4096];
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => answer.extend_from_slice(&chunk[..read]),
+        }
+        *taken = true;
+    }
 }
 
 /// The head of a whole answer in lower case, when `answer` holds one.

@@ -19,7 +19,7 @@ const SMALL: [&str; 6] =
 
 /// The syncs that fail. The first ones are the main thread's while it opens the store; then come
 /// commits, and among the later ones the making and changing of journal files.
-const SYNCS: [usize; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 24, 40, 80];
+const SYNCS: [usize; 17] = [1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 16, 20, 24, 40, 80];
 
 const CLIENTS: usize = 4;
 
@@ -126,6 +126,9 @@ fn the_very_first_commits_fail() {
         let (_, heard, status) = post_until_its_end(Ok(server));
         tracer.wait().expect("it ends with the server");
         assert_eq!(status.code(), Some(2), "at commit {number}");
+        let log = std::fs::read_to_string(folder.log()).expect("there is a log");
+        // In the log, and as what the program says at its end.
+        assert_eq!(log.matches("Input/output error").count(), 2, "{log}");
         assert!(heard.unknown() > 0, "at commit {number}: {:?}", heard.endings);
         // Each commit before it took one usage of each client at most.
         assert!(
@@ -195,8 +198,19 @@ fn a_power_cut_loses_usages_whose_sync_was_faked() {
     server.wait();
     let heard = posting.finish();
     mounted.come_back();
+    let log = mounted.log().with_extension("after");
     match start_under(&[], &data, &log) {
         Ok(server) => assert!(heard.lost(server.address) > 0, "the loss is noticed"),
-        Err(status) => assert_eq!(status.code(), Some(2), "the store is refused"),
+        Err(status) => {
+            let said = std::fs::read_to_string(log).expect("there is a log");
+            assert_eq!(status.code(), Some(2), "{said}");
+            assert!(refuses_the_store(&said), "{said}");
+        }
     }
+}
+
+/// Whether this is why a server did not start on a store that is damaged or has lost files: 2 is the
+/// exit code of whatever keeps it from starting.
+pub(crate) fn refuses_the_store(said: &str) -> bool {
+    ["store.meta", "`inhale journal repair`"].iter().any(|words| said.contains(words))
 }

@@ -73,6 +73,44 @@ fn strangers_are_let_in_only_when_asked_for() {
 }
 
 #[test]
+fn repro_settings_with_which_nobody_is_served_are_refused() {
+    let place = Place::new();
+    for (flag, value) in [
+        ("--connections-max", "0"),
+        ("--bodies-max", "1023KiB"),
+        ("--header-timeout", "0s"),
+        ("--body-timeout", "0s"),
+        ("--idle-timeout", "0s"),
+    ] {
+        place.check_refused(&[&FREE[..], &[flag, value]].concat(), &[flag]);
+    }
+    let file = place.0.path().join("inhale.toml");
+    for name in ["listen", "admin-listen"] {
+        std::fs::write(&file, format!("[serve]\n{name} = []\n")).expect("it has room");
+        let words = ["--config", file.to_str().expect("it is text")];
+        place.check_refused(&words, &[&format!("--{name}")]);
+    }
+    // The control: the least that is taken serves.
+    let least = ["--connections-max", "1", "--bodies-max", "1MiB"];
+    let server = place.start(&[&FREE[..], &least].concat());
+    post(server.address, BODY).expect(201);
+}
+
+/// The address of a Unix socket has 108 bytes, and a successor asks at one in the store's folder.
+#[test]
+fn repro_a_store_with_a_long_path_is_served() {
+    let place = Place::new();
+    let data = format!("{}/{}", place.data(), "d".repeat(100));
+    let words = [&FREE[..], &["--data", &data]].concat();
+    let server = Started::start(place.0.path(), "server", &words);
+    post(server.address, BODY).expect(201);
+    server.signal(Signal::TERM);
+    let (status, said) = server.wait();
+    assert!(status.success(), "{said}");
+    assert!(said.contains("--takeover") && said.contains("shorter --data"), "{said}");
+}
+
+#[test]
 fn what_is_taken_is_named() {
     let place = Place::new();
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -86,6 +124,8 @@ fn what_is_taken_is_named() {
         &["--admin-listen", &taken, "in use"],
     );
     place.check_refused(&["--listen", "nonsense"], &["--listen", "`nonsense`", "HOST:PORT"]);
+    let unknown = "no.such.host.invalid:1";
+    place.check_refused(&["--listen", unknown], &["--listen", unknown, "not known"]);
 
     // Also when it is another server of the same user, whose sockets may be shared.
     let server = place.start(&FREE);

@@ -146,6 +146,33 @@ fn ndjson(address: SocketAddr, body: &str) -> crate::http::Answer {
 }
 
 #[test]
+fn repro_the_answer_to_a_small_batch_is_no_large_one() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let wrong: Vec<_> = (b'a'..b'q').map(|name| format!(r#""{}":0"#, char::from(name))).collect();
+    let item = format!("{{{}}}", wrong.join(","));
+    let check = |items: usize, listed: bool| {
+        let body = format!("[{}]", vec![item.as_str(); items].join(","));
+        let answer = post(server.address, &body).expect_problem(422, "invalid");
+        let results = answer.json()["results"].as_array().cloned().expect("a list");
+        assert_eq!(results.len(), items);
+        let errors = |result: &serde_json::Value| {
+            let errors = result["error"]["errors"].as_array();
+            errors.map_or(0, Vec::len)
+        };
+        assert_eq!(errors(&results[0]), 17);
+        let last = &results[items - 1];
+        assert_eq!(errors(last), if listed { 17 } else { 0 }, "{last}");
+        let why = last["error"]["detail"].as_str();
+        assert_eq!(why.is_some_and(|why| why.contains("not listed")), !listed, "{last}");
+        answer.body.len()
+    };
+    assert!(check(1000, false) < 384 << 10);
+    // The control: what has room is listed whole.
+    check(20, true);
+}
+
+#[test]
 fn each_item_of_a_batch_has_its_own_result() {
     let folder = Folder::new();
     let server = folder.serve(&[]);

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use crate::faults::refuses_the_store;
 use crate::mounted;
 use crate::needs::lacks;
 use crate::process::PROGRAM;
@@ -75,7 +76,10 @@ fn faked_syncs_are_reported_as_lost() {
     let flags = ["--cycles", "1", "--kill", "off", "--power", "on", "--server-prefix", tracer];
     let output = prove(&flags);
     // A store of which nothing is left is a loss; one that is broken is refused with 2.
-    if output.status.code() != Some(2) {
+    if output.status.code() == Some(2) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(refuses_the_store(&said), "{said}");
+    } else {
         expect_loss(&output);
     }
 }

@@ -100,10 +100,12 @@ const LONG: [&str; 4] = ["--header-timeout", "1h", "--body-timeout", "1h"];
 
 /// Drips beside ordinary traffic: all of that is answered, and every drip is ended by the server.
 fn check(slow: Slow, server: &Server) {
-    let dripping = Dripping::start(slow, server.address, "60");
+    let mut dripping = Dripping::start(slow, server.address, "60");
+    until("most of them drip", || server.figure("inhale_connections_open") > DRIPPING / 2);
     let clients = Clients::start(server.address, 4, "100");
-    let seen = dripping.finish();
     clients.wait_for(100);
+    assert!(!dripping.has_ended(), "usages were taken in beside it");
+    let seen = dripping.finish();
     let counts = clients.stop();
     assert_eq!(counts.failed.load(Relaxed), 0);
     let acknowledged = counts.acknowledged.load(Relaxed);
@@ -146,17 +148,18 @@ fn more_drips_than_connections_are_bounded_and_pass() {
     let server =
         folder.serve(&[&SHORT[..], &["--cores", "1", "--connections-max", "100"]].concat());
     let mut dripping = Dripping::start(Slow::Head, server.address, "60");
+    until("the limit is met", || server.figure("inhale_accept_pauses_total") > 0);
+    // Who waits for a place among them is answered all the same.
     let clients = Clients::start(server.address, 4, "100");
+    clients.wait_for(100);
+    assert!(!dripping.has_ended(), "usages were taken in beside it");
     let mut most = 0;
     until("slowhttptest ends", || {
         most = most.max(server.figure("inhale_connections_open"));
         dripping.has_ended()
     });
-    clients.wait_for(100);
-    // Who waited for a place was answered all the same.
     assert_eq!(clients.stop().failed.load(Relaxed), 0);
     assert!((2..=101).contains(&most), "{most} with the operator's");
-    assert!(server.figure("inhale_accept_pauses_total") > 0, "the limit was met");
 }
 
 /// The control: without deadlines the drips stay, and where they take all places nobody is served.

@@ -1,0 +1,71 @@
+//! What can be known to be wrong before sockets are taken. With `--takeover` that is the last moment
+//! for it: the server that hands them over ends, and then nobody would serve.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use journal::StoreMeta;
+use journal::disk::RealDisk;
+use usage::limits::BODY_BYTES_MAX;
+
+use crate::flags::ServeFlags;
+
+/// Threads that serve requests at most; more than any machine this was made for has cores.
+const CORES_MAX: usize = 1024;
+
+/// Without keys whoever reaches the port can write and read medical records.
+pub(crate) fn refuse_strangers(flags: &ServeFlags) -> Result<()> {
+    let private = edge::listen::all_loopback(&flags.listen).context("--listen")?
+        && edge::listen::all_loopback(&flags.admin_listen).context("--admin-listen")?;
+    if !private && !flags.allow_anonymous {
+        bail!(
+            "--listen or --admin-listen reaches beyond this machine, where anybody could read patients' \
+             usages; listen on localhost behind something that checks who asks, or say --allow-anonymous"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses settings that contradict each other, and those with which nobody would be served.
+pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config) -> Result<()> {
+    if cores > CORES_MAX {
+        bail!("--cores is {cores}; at most {CORES_MAX}");
+    }
+    let serves_nobody = [
+        (flags.listen.is_empty(), "--listen names no address; name one at least"),
+        (flags.admin_listen.is_empty(), "--admin-listen names no address; name one at least"),
+        (flags.connections_max == 0, "--connections-max is 0, which lets nobody in; at least 1"),
+        (
+            flags.bodies_max.as_u64() < BODY_BYTES_MAX as u64,
+            "--bodies-max has no room for one body of 1 MiB, which would be told to come again for \
+             ever; at least 1MiB",
+        ),
+        (flags.header_timeout.is_zero(), "--header-timeout is 0, in which no head arrives"),
+        (flags.body_timeout.is_zero(), "--body-timeout is 0, in which no body arrives"),
+        (flags.idle_timeout.is_zero(), "--idle-timeout is 0, in which no answer is taken"),
+    ];
+    if let Some((_, why)) = serves_nobody.into_iter().find(|(is_so, _)| *is_so) {
+        bail!(why);
+    }
+    let checked = config.journal.validate().and_then(|()| config.validate());
+    checked.map_err(|why| anyhow!("cannot open the store in {}: {why}", flags.data.display()))
+}
+
+/// Whether this process may use the journal that it is about to take over, and is meant to. Nothing
+/// is locked: the running server has it.
+pub(crate) fn store_to_take_over(flags: &ServeFlags, config: &store::Config) -> Result<()> {
+    use rustix::fs::{Access, access};
+    let journal = config.journal_dir();
+    let unusable = || format!("--takeover: cannot use the journal in {}", journal.display());
+    access(&journal, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+        .with_context(unusable)?;
+    let disk = RealDisk::open(&journal).with_context(unusable)?;
+    let number = StoreMeta::load(&disk).with_context(unusable)?.store_number;
+    if number != flags.store_number {
+        bail!(
+            "--takeover: the store in {} has number {number}, and --store-number says {}; ids are made \
+             from it, so say --store-number {number}",
+            flags.data.display(),
+            flags.store_number
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What makes a run invalid, what is only said, and what is the server's.
+
+use super::*;
+use crate::fixture::{self, Figures, MS, Waited};
+use crate::measure::Ended;
+
+const COMPLETED: Evidence = Evidence {
+    elapsed: Duration::from_secs(10),
+    ending: Ending::Completed,
+    stopped_at: None,
+    kernel: Some(KernelCounters { listen_overflows: 0, listen_drops: 0, retransmits: 0 }),
+    partial: false,
+};
+
+/// The plan's thousand requests, each noticed so late and answered after so long.
+fn thousand(lag_ms: u64, took_ms: u64) -> Figures {
+    let mut figures = Figures::new(&[1]);
+    for _ in 0..1_000 {
+        figures.ended(0, lag_ms * MS, took_ms * MS, Ended::Answered(201), 1);
+    }
+    figures
+}
+
+fn judged(plan: &Plan, figures: Figures) -> Health {
+    health(plan, &figures.totals(), &COMPLETED)
+}
+
+/// Fails unless just one sentence of `said` is there and holds all of `words`.
+#[track_caller]
+fn check(said: &[String], words: &[&str]) {
+    let [only] = said else { panic!("not one sentence: {said:?}") };
+    for word in words {
+        assert!(only.contains(word), "no `{word}` in: {only}");
+    }
+    assert!(only.ends_with('.'), "{only}");
+}
+
+#[test]
+fn a_prompt_generator_is_well() {
+    let health = judged(&fixture::plan(), thousand(0, 5));
+    assert_eq!((health.invalid.len(), health.warnings.len()), (0, 0), "{health:?}");
+    assert_eq!(health.asked_per_second, Some(100.0));
+    assert!((health.achieved_per_second - 100.0).abs() < 1e-9);
+    assert!(health.schedule_lag_p99_ms.is_some_and(|lag_ms| lag_ms < 0.001));
+    assert!((health.worker_cpu_shares[0] - 0.1).abs() < 1e-9);
+}
+
+#[test]
+fn a_slow_scenario_hides_no_lag_of_a_fast_one() {
+    let mut plan = fixture::plan();
+    plan.scenarios.push(fixture::scenario("slow"));
+    let both = |lag_ms: u64| {
+        let mut figures = Figures::new(&[1, 1]);
+        for _ in 0..1_000 {
+            figures.ended(0, lag_ms * MS, (lag_ms + 2) * MS, Ended::Answered(201), 1);
+            figures.ended(1, lag_ms * MS, 2_000 * MS, Ended::Answered(201), 1);
+        }
+        judged(&plan, figures)
+    };
+    check(&both(40).invalid, &["noticed due requests 40", "95% of the reported p99"]);
+    assert_eq!(both(0).invalid, Vec::<String>::new());
+}
+
+#[test]
+fn lag_is_held_against_the_latency_it_is_in() {
+    for (lag_ms, took_ms, valid) in
+        [(0, 1, true), (2, 5, false), (2, 20, true), (40, 900, true), (60, 900, false)]
+    {
+        let health = judged(&fixture::plan(), thousand(lag_ms, took_ms));
+        let why = format!("{lag_ms} of {took_ms} ms: {health:?}");
+        assert_eq!(health.invalid.is_empty(), valid, "{why}");
+        if valid && lag_ms > 0 {
+            check(&health.warnings, &["schedule_lag"]);
+        }
+    }
+    let health = judged(&fixture::plan(), thousand(2, 5));
+    check(&health.invalid, &["2.00 ms late", "40% of the reported p99 of 5.00 ms", "--threads"]);
+}
+
+#[test]
+fn a_saturated_worker_is_to_blame_when_requests_were_late() {
+    let late = |waited: Waited, cpu: f64| {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..1_000 {
+            figures.due(0, Some(waited));
+            figures.sample(0, 5 * MS, Ended::Answered(201), 1);
+        }
+        figures.tick(10_000 * MS, cpu);
+        judged(&fixture::plan(), figures)
+    };
+    check(&late(Waited::Yes, 0.97).invalid, &["97% of a core", "while requests were late"]);
+    let busy_and_prompt = late(Waited::No, 0.97);
+    assert!(busy_and_prompt.invalid.is_empty(), "{busy_and_prompt:?}");
+    check(&busy_and_prompt.warnings, &["97% of a core"]);
+    assert!(late(Waited::Yes, 0.5).invalid.is_empty(), "then the server was slow");
+}
+
+#[test]
+fn a_late_generator_does_not_blame_the_server_for_waiting() {
+    let mut figures = thousand(60, 5);
+    for _ in 0..1_000 {
+        figures.due(0, Some(Waited::Yes));
+    }
+    let health = judged(&fixture::plan(), figures);
+    assert_eq!(health.invalid.len(), 1, "{health:?}");
+    check(&health.warnings, &["1000 of 2000 requests waited", "may be its doing"]);
+}
+
+#[test]
+fn a_closed_model_shows_saturation_by_the_worker_alone() {
+    let mut plan = fixture::plan();
+    plan.scenarios[0].executor = fixture::users(10, 100);
+    let at = |cpu: f64| {
+        let mut figures = thousand(0, 5);
+        figures.tick(10_000 * MS, cpu);
+        judged(&plan, figures)
+    };
+    check(&at(0.96).invalid, &["96% of a core", "not the server"]);
+    let well = at(0.5);
+    assert!(well.invalid.is_empty(), "{well:?}");
+    check(&well.warnings, &["Closed model", "--rate"]);
+    assert_eq!((well.schedule_lag_p99_ms, well.asked_per_second), (None, None));
+    assert!((well.achieved_per_second - 100.0).abs() < 1e-9);
+}
+
+#[test]
+fn want_of_sockets_is_the_generators() {
+    let mut figures = thousand(0, 5);
+    figures.ended(0, 0, 0, Ended::Failed(Failure::NoSocket), 0);
+    check(
+        &judged(&fixture::plan(), figures).invalid,
+        &["1 requests had no socket", "sysctl -w", "ulimit -n", "--local-ips"],
+    );
+    let mut figures = thousand(0, 5);
+    figures.ended(0, 0, 0, Ended::Failed(Failure::Refused), 0);
+    assert!(judged(&fixture::plan(), figures).invalid.is_empty(), "the server's");
+}
+
+/// 800 requests sent in time, 200 in the end or not at all.
+fn short_of_200(sent: Option<Waited>) -> Health {
+    let mut figures = Figures::new(&[1]);
+    for _ in 0..800 {
+        figures.answered(0, 5 * MS, 201, 1);
+    }
+    figures.tick(10_500 * MS, 0.1);
+    for _ in 0..200 {
+        figures.due(0, sent);
+    }
+    figures.tick(11_000 * MS, 0.1);
+    judged(&fixture::plan(), figures)
+}
+
+#[test]
+fn a_rate_that_was_not_delivered_is_the_generators_if_connections_were_free() {
+    check(&short_of_200(Some(Waited::No)).invalid, &["100 requests", "80 were sent", "--rate"]);
+    check(&short_of_200(None).invalid, &["100 requests", "80 were sent"]);
+    let slow_server = short_of_200(Some(Waited::Yes));
+    assert!(slow_server.invalid.is_empty(), "{slow_server:?}");
+    check(
+        &slow_server.warnings,
+        &["200 of 1000 requests waited", "all 10 were busy", "--connections"],
+    );
+    assert!((slow_server.achieved_per_second - 80.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_was_lost_with_a_machine_is_not_the_others_slowness() {
+    let figures = || {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..500 {
+            figures.answered(0, 5 * MS, 201, 1);
+        }
+        figures.tick(11_000 * MS, 0.1);
+        figures.totals()
+    };
+    let judged =
+        |partial| health(&fixture::plan(), &figures(), &Evidence { partial, ..COMPLETED }).invalid;
+    assert_eq!(judged(true), Vec::<String>::new());
+    check(&judged(false), &["50 were sent"]);
+}
+
+#[test]
+fn what_a_limit_forbade_is_told() {
+    let mut figures = Figures::new(&[1]);
+    for _ in 0..900 {
+        figures.answered(0, 5 * MS, 201, 1);
+    }
+    figures.dropped(0, 100);
+    let health = judged(&fixture::plan(), figures);
+    assert!(health.invalid.is_empty(), "{health:?}");
+    check(&health.warnings, &["100 iterations", "dropped_iterations"]);
+}
+
+#[test]
+fn a_run_that_was_ended_is_of_a_part() {
+    for (ending, word) in [(Ending::Interrupted, "by hand"), (Ending::Aborted, "a threshold")] {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..400 {
+            figures.answered(0, 5 * MS, 201, 1);
+        }
+        figures.tick(4_000 * MS, 0.1);
+        let stopped_at = Some(Duration::from_secs(4));
+        let elapsed = Duration::from_secs(4);
+        let evidence = Evidence { ending, stopped_at, elapsed, ..COMPLETED };
+        let health = health(&fixture::plan(), &figures.totals(), &evidence);
+        assert!(health.invalid.is_empty(), "{health:?}");
+        check(&health.warnings, &[word, "4.0 s of 10.0 s"]);
+        assert_eq!(health.asked_per_second, Some(100.0));
+    }
+}
+
+#[test]
+fn what_was_in_flight_at_the_end_is_told() {
+    let mut figures = thousand(0, 5);
+    figures.sample(0, 5 * MS, Ended::Failed(Failure::Interrupted), 0);
+    check(
+        &judged(&fixture::plan(), figures).warnings,
+        &["1 requests", "--graceful-stop (now 30 s)"],
+    );
+}
+
+#[test]
+fn the_kernels_counters_are_told() {
+    let with = |kernel| {
+        let evidence = Evidence { kernel, ..COMPLETED };
+        health(&fixture::plan(), &thousand(0, 5).totals(), &evidence)
+    };
+    let counters = KernelCounters { listen_overflows: 3, listen_drops: 3, retransmits: 5 };
+    check(&with(Some(counters)).warnings, &["3 connections", "net.core.somaxconn"]);
+    assert_eq!(with(Some(counters)).kernel, counters);
+    let counters = KernelCounters { retransmits: 50, ..KernelCounters::default() };
+    check(&with(Some(counters)).warnings, &["50 segments"]);
+    check(&with(None).warnings, &["/proc/net/netstat"]);
+    assert_eq!(with(None).kernel, KernelCounters::default());
+}
