@@ -1,6 +1,7 @@
 //! Feeds the index: in runs from the tail, or from the journal's files while it is too far behind;
 //! opens it anew when it has failed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,7 +64,15 @@ impl Indexer {
     /// Works until the store closes.
     pub(crate) fn run(&mut self, shared: &Shared) {
         loop {
-            match self.step(shared, shared.config.run.interval) {
+            // The library asserts much. What it panics at is a failure like any other, or nobody
+            // would take runs from the tail any more. The panic hook has logged the place.
+            let step =
+                catch_unwind(AssertUnwindSafe(|| self.step(shared, shared.config.run.interval)));
+            let step = step.unwrap_or_else(|_| {
+                shared.slot.fail(Failure::of_files("the indexer has panicked"));
+                self.failed(shared, true)
+            });
+            match step {
                 Step::Applied | Step::Idle => {}
                 Step::Failed => {
                     let times = self.failures.max(self.hindered);
@@ -120,6 +129,7 @@ impl Indexer {
     }
 
     fn reopen(&mut self, shared: &Shared, failure: &Failure) -> Step {
+        shared.slot.let_go();
         if !self.failing {
             // Somebody who reads has found it; it counts, and is waited out, like any other.
             return self.failed(shared, failure.blames_files);
@@ -147,7 +157,7 @@ impl Indexer {
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
         let kept = shared.journal.first_seq()..shared.journal.durable();
-        open_index(&shared.config, owner, kept)
+        open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)
     }
 
     fn apply_from_journal(

@@ -1,5 +1,6 @@
 //! Makes the index again from the journal, offline and in one go.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use journal::disk::RealDisk;
@@ -7,6 +8,7 @@ use journal::{Clock, Journal};
 
 use crate::config::Config;
 use crate::error::{OpenError, RebuildError};
+use crate::index::IndexError;
 use crate::indexer::{apply_run, read_run};
 use crate::slot::{Owner, open_index, remove_index};
 
@@ -23,9 +25,10 @@ pub struct RebuildProgress {
     pub usages: u64,
 }
 
-/// Removes the index of the store in `config.dir` and makes it again from the journal, while no
-/// other process has the store open. `progress` is called after every run; whoever wants a rate
-/// takes the time there.
+/// Makes the index of the store in `config.dir` again from the journal, while no other process has the
+/// store open. The new one stands beside the old one until it is whole, so that a journal that cannot be
+/// read to its end costs nothing. `progress` is called after every run; whoever wants a rate takes the
+/// time there.
 pub fn rebuild(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -37,16 +40,24 @@ pub fn rebuild(
     config.validate().map_err(OpenError::Config)?;
     let opened = Journal::open(disk, clock, config.journal_options());
     let (journal, recovery) = opened.map_err(OpenError::Journal)?;
-    remove_index(&config.index_dir())?;
+    let (dir, new) = (config.index_dir(), config.index_dir().with_extension("new"));
+    remove_index(&new)?;
     let end_seq = journal.durable();
     let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-    let index = open_index(config, owner, journal.first_seq()..end_seq)?;
+    let index = open_index(&new, &config.index, owner, journal.first_seq()..end_seq)?;
     let first_seq = journal.first_seq();
     index.advance(first_seq)?;
     let mut reader = journal.reader(first_seq);
     let mut now = RebuildProgress { first_seq, done_seq: first_seq, end_seq, usages: 0 };
     loop {
-        let run = read_run(&mut reader, config.run.usages_max)?;
+        let run = match read_run(&mut reader, config.run.usages_max) {
+            Ok(run) => run,
+            Err(error) => {
+                drop(index);
+                remove_index(&new)?;
+                return Err(error.into());
+            }
+        };
         if run.is_empty() {
             break;
         }
@@ -55,6 +66,10 @@ pub fn rebuild(
         progress(now);
     }
     drop(index);
+    remove_index(&dir)?;
+    let renamed = std::fs::rename(&new, &dir);
+    let in_place = |source| IndexError::Folder { doing: "putting the new index in place", source };
+    renamed.and_then(|()| File::open(&config.dir)?.sync_all()).map_err(in_place)?;
     journal.close()?;
     Ok(now)
 }

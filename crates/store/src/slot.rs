@@ -8,9 +8,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::config::Config;
 use crate::error::ReadError;
-use crate::index::{Index, IndexError, Snapshot};
+use crate::index::{Index, IndexError, IndexOptions, Snapshot};
 
 /// Where the index's own files stand, in its folder.
 const VERSION_DIR: &str = "v1";
@@ -42,6 +41,8 @@ impl From<&IndexError> for Failure {
 /// Holds the index while it works, and why it does not while it does not.
 pub(crate) struct IndexSlot {
     state: RwLock<Result<Arc<Index>, Failure>>,
+    /// What has failed and is still to be let go of.
+    failed: Mutex<Option<Arc<Index>>>,
     /// Why the index, though it works, cannot catch up.
     stuck: Mutex<Option<String>>,
 }
@@ -51,7 +52,11 @@ impl IndexSlot {
         if let Err(Failure { why, .. }) = &index {
             tracing::warn!(why, "the index did not open");
         }
-        Self { state: RwLock::new(index.map(Arc::new)), stuck: Mutex::default() }
+        Self {
+            state: RwLock::new(index.map(Arc::new)),
+            failed: Mutex::default(),
+            stuck: Mutex::default(),
+        }
     }
 
     /// The index, or why there is none.
@@ -76,8 +81,16 @@ impl IndexSlot {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.is_ok() {
             tracing::error!(why = failure.why, "the index failed; it will be opened anew");
-            *state = Err(failure);
+            let failed = std::mem::replace(&mut *state, Err(failure)).ok();
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         }
+    }
+
+    /// Lets go of an index that has failed. That waits for its merges, so it is the indexer's to do,
+    /// and not of whoever found the failure while answering.
+    pub(crate) fn let_go(&self) {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(failed);
     }
 
     /// Says why the index could not be opened again.
@@ -140,11 +153,11 @@ impl Owner {
 /// belongs to another journal, or to this one before a repair, or claims to have read further than
 /// it goes, or lacks its beginning, is removed and begun anew: nothing is lost with it.
 pub(crate) fn open_index(
-    config: &Config,
+    dir: &Path,
+    options: &IndexOptions,
     owner: Owner,
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
-    let dir = config.index_dir();
     let owner = owner.text();
     match std::fs::read(dir.join(OWNER_FILE)) {
         Ok(found) if found == owner.as_bytes() => {}
@@ -152,9 +165,9 @@ pub(crate) fn open_index(
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(IndexError::Folder { doing: "reading whose index it is", source });
         }
-        _ => begin(&dir, &owner)?,
+        _ => begin(dir, &owner)?,
     }
-    let open = || Index::open(&dir.join(VERSION_DIR), config.index.clone());
+    let open = || Index::open(&dir.join(VERSION_DIR), options.clone());
     let index = open()?;
     if index.cursor() <= kept.end && index.begins() <= kept.start {
         return Ok(index);
@@ -167,7 +180,7 @@ pub(crate) fn open_index(
          or repaired; it is rebuilt"
     );
     drop(index);
-    begin(&dir, &owner)?;
+    begin(dir, &owner)?;
     open()
 }
 
@@ -207,9 +220,14 @@ fn begin(dir: &Path, owner: &str) -> Result<(), IndexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn open_of(config: &Config, owner: Owner) -> Result<Index, IndexError> {
+        open_index(&config.index_dir(), &config.index, owner, 1..1)
+    }
 
     fn open(config: &Config) -> Result<Index, IndexError> {
-        open_index(config, Owner { store_id: [7; 16], repairs: 0 }, 1..1)
+        open_of(config, Owner { store_id: [7; 16], repairs: 0 })
     }
 
     #[test]
@@ -220,7 +238,7 @@ mod tests {
         let refused = remove_index(&config.index_dir()).expect_err("it is open");
         assert!(matches!(refused, IndexError::Locked), "{refused}");
         let of_another = Owner { store_id: [8; 16], repairs: 0 };
-        let refused = open_index(&config, of_another, 1..1).map(drop).expect_err("it is open");
+        let refused = open_of(&config, of_another).map(drop).expect_err("it is open");
         assert!(matches!(refused, IndexError::Locked), "{refused}");
         drop(index);
         remove_index(&config.index_dir()).expect("it is closed");

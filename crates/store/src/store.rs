@@ -69,7 +69,8 @@ impl Store {
         let durable = journal.durable();
         let index = if config.index_enabled {
             let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-            let opened = open_index(&config, owner, journal.first_seq()..durable);
+            let opened =
+                open_index(&config.index_dir(), &config.index, owner, journal.first_seq()..durable);
             // A new index has nothing to wait for below the oldest frame.
             let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
             opened.and_then(advance).map_err(|error| Failure::from(&error))

@@ -133,10 +133,17 @@ fn damage_in_the_journal_is_reported_and_not_passed_over() {
     bytes[20_000] ^= 1;
     std::fs::write(&segment, bytes).expect("written");
     // With its index the store serves; without, it can not be made again.
-    let store = start(config.clone());
-    assert_eq!(store.index_state(), IndexState::Ready);
-    store.close().expect("closes");
-    drop(store);
+    let serves = || {
+        let store = start(config.clone());
+        assert_eq!(store.index_state(), IndexState::Ready);
+        store.close().expect("closes");
+    };
+    serves();
+    let clock = Arc::new(store::SystemClock::new());
+    let failed = store::rebuild(&config, clock, |_| ()).expect_err("the journal is damaged");
+    assert!(matches!(failed, store::RebuildError::Read(_)), "{failed}");
+    assert!(!dir.path().join("index.new").exists(), "what was made of it is gone");
+    serves();
     std::fs::remove_dir_all(config.index_dir()).expect("removed");
     config.tail_bytes_max = 4 * config.journal.pending_bytes_max;
     let store = start(config.clone());

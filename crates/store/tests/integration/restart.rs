@@ -173,7 +173,7 @@ fn rebuild_makes_the_index_again_and_says_how_far_it_is() {
     let done = rebuild(&config, clock, |progress| seen.push(progress)).expect("rebuilt");
     assert_eq!((done.usages, done.done_seq), (USAGES, done.end_seq));
     assert_eq!(seen.last(), Some(&done));
-    assert!(seen.len() > 3 && seen.is_sorted_by_key(|progress| progress.done_seq));
+    assert!(seen.len() > 1 && seen.is_sorted_by_key(|progress| progress.done_seq));
     let store = open(config);
     assert!(store.status().index_lag <= 2, "only what the close and the open have added");
     check_answers(&store, &expected);
