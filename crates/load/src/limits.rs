@@ -33,6 +33,8 @@ pub const DURATION_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// Bytes of a rendered request: head and body.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request's path and query, which is all that HTTP/2 can be told of here.
+pub const PATH_BYTES_MAX: usize = 65_534;
 /// Bytes that are read at once.
 pub const READ_BYTES: usize = 64 << 10;
 /// Bytes of an answer's head.

@@ -17,7 +17,7 @@ use crate::program::run;
 const ACCEPTED: &str = "inhale_usages_accepted_total";
 const SECRET: (&str, &str) = ("INHALE_LOAD_SECRET", "a secret of this test alone");
 /// Runs of which one has to be prompt enough for its figures to count.
-const TRIES: usize = 10;
+const TRIES: usize = 30;
 
 /// A run that is not INVALID, with the server that it loaded and a folder of its files.
 struct Run {
@@ -31,6 +31,7 @@ impl Run {
     /// Has `load` load a server of its own, again and again while this machine is too busy for that.
     #[track_caller]
     fn valid(load: impl Fn(&Server, &Path) -> Output) -> Self {
+        let mut last = None;
         for _ in 0..TRIES {
             let (store, notes) =
                 (Folder::new(), tempfile::tempdir().expect("a folder can be made"));
@@ -39,8 +40,9 @@ impl Run {
             if output.status.code() != Some(exit::INVALID.into()) {
                 return Self { output, server, notes, _store: store };
             }
+            last = Some(output);
         }
-        panic!("{TRIES} runs were INVALID");
+        panic!("{TRIES} runs were INVALID, the last: {last:?}");
     }
 
     /// What it printed. Fails unless it ended so.

@@ -124,6 +124,22 @@ fn a_closed_model_shows_saturation_by_the_worker_alone() {
 }
 
 #[test]
+fn what_waits_for_the_last_answers_hides_no_saturation() {
+    let mut plan = fixture::plan();
+    plan.scenarios[0].executor = fixture::users(10, 100);
+    let at = |cpu: f64| {
+        let mut figures = thousand(0, 5);
+        for second in 1..=10 {
+            figures.tick(second * 1_000 * MS, cpu);
+        }
+        figures.tick(40_000 * MS, 0.0);
+        judged(&plan, figures)
+    };
+    check(&at(0.96).invalid, &["96% of a core", "not the server"]);
+    assert_eq!(at(0.5).invalid, Vec::<String>::new());
+}
+
+#[test]
 fn want_of_sockets_is_the_generators() {
     let mut figures = thousand(0, 5);
     figures.ended(0, 0, 0, Ended::Failed(Failure::NoSocket), 0);

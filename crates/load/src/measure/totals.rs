@@ -167,17 +167,18 @@ impl Totals {
 impl Worker {
     fn mark(&mut self) {
         // The second mark old enough makes the first one of no use.
-        while self.marks.get(1).is_some_and(|(then_ns, _)| then_ns + BUSY_NS <= self.until_ns) {
+        let since = |then_ns: u64| self.until_ns.saturating_sub(then_ns);
+        while self.marks.get(1).is_some_and(|(then_ns, _)| since(*then_ns) >= BUSY_NS) {
             self.marks.pop_front();
         }
         let (then_ns, then_cpu_ns) = self.marks[0];
-        if then_ns + BUSY_NS <= self.until_ns {
-            let share = share(self.cpu_ns - then_cpu_ns, self.until_ns - then_ns);
+        if since(then_ns) >= BUSY_NS {
+            let share = share(self.cpu_ns - then_cpu_ns, since(then_ns));
             self.busiest = self.busiest.max(share);
         }
         // A mark for each tick at most, whatever another machine sends.
         let latest_ns = self.marks.back().map_or(0, |(then_ns, _)| *then_ns);
-        if u128::from(self.until_ns.saturating_sub(latest_ns)) >= TICK.as_nanos() / 2 {
+        if u128::from(since(latest_ns)) >= TICK.as_nanos() / 2 {
             self.marks.push_back((self.until_ns, self.cpu_ns));
         }
     }

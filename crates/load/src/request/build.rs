@@ -6,7 +6,7 @@ use super::chance::Seed;
 use super::data::Data;
 use super::escape::{Place, is_header_value};
 use super::template::{self, Piece, Values, push_all, push_text};
-use crate::limits::REQUEST_BYTES_MAX;
+use crate::limits::{PATH_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// What a usage looks like unless somebody says otherwise.
 pub(crate) const USAGE_BODY: &str =
@@ -173,6 +173,12 @@ fn check_path(path: &[Piece], faults: &mut Vec<Fault>) {
     if !texts.all(is_plain) || !picks.flatten().all(|word| is_plain(word.as_bytes())) {
         let words =
             "a path holds ASCII without blanks and # \" < > `; write others as %20".to_owned();
+        faults.push(Fault { part: Part::Path, words });
+    }
+    let bytes = longest(path);
+    if bytes > PATH_BYTES_MAX {
+        let words =
+            format!("the longest path has {bytes} bytes; at most {PATH_BYTES_MAX} are sent");
         faults.push(Fault { part: Part::Path, words });
     }
 }

@@ -136,6 +136,22 @@ fn a_batch_numbers_its_items_through() {
 }
 
 #[test]
+fn repro_a_path_that_http2_has_no_word_for_is_refused() {
+    for byte in ('!'..='~').map(String::from) {
+        for path in [format!("/{byte}"), format!("/?{byte}"), format!("/{{{{pick a {byte}}}}}")] {
+            if let Ok(requests) = Requests::new(&Spec { path: &path, ..Spec::default() }) {
+                let mut parts = Parts::default();
+                for number in 0..8 {
+                    requests.fill_parts(number, WALL_NS, &mut parts);
+                    let known = http::uri::PathAndQuery::try_from(parts.path.as_str());
+                    assert!(known.is_ok(), "{}", parts.path);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_for_each_part() {
     let check = |spec: Spec<'_>, expected: &[(Part, &str)]| {
         let faults = Requests::new(&spec).expect_err("something is wrong");
@@ -152,6 +168,8 @@ fn what_is_wrong_is_told_for_each_part() {
     check(Spec { path: "/a b", ..one }, &[(Part::Path, "without blanks")]);
     check(Spec { path: "/a\r\n", ..one }, &[(Part::Path, "without blanks")]);
     check(Spec { path: "/{{pick a ü}}", ..one }, &[(Part::Path, "without blanks")]);
+    let long = format!("/{}", "a".repeat(65_534));
+    check(Spec { path: &long, ..one }, &[(Part::Path, "has 65535 bytes; at most 65534")]);
     check(Spec { path: "/{{x}}", ..one }, &[(Part::Path, "no placeholder")]);
     check(Spec { body: Some("{{x}}"), ..one }, &[(Part::Body, "no placeholder")]);
     check(Spec { idempotency_key: Some("{{x"), ..one }, &[(Part::IdempotencyKey, "no `}}`")]);

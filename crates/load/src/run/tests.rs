@@ -27,6 +27,8 @@ struct Script {
     workers: usize,
     /// How many have told of this one.
     told: usize,
+    /// The last of them tells of nothing from this tick on.
+    silent_from: u64,
     tick: u64,
 }
 
@@ -46,6 +48,7 @@ impl Script {
             stop: Rc::new(StopFlag::new()),
             workers: 1,
             told: usize::MAX,
+            silent_from: u64::MAX,
             tick: 0,
         }
     }
@@ -71,7 +74,8 @@ impl Source for Script {
     fn next(&mut self, _wait: Duration) -> Step {
         let stopped = self.log.borrow().contains(&"stop");
         let given_up = self.log.borrow().contains(&"stop now");
-        if self.told < self.workers {
+        let silent = usize::from(self.tick >= self.silent_from);
+        if self.told < self.workers - silent {
             self.told += 1;
             return Step::Interval(0, self.interval());
         }
@@ -287,6 +291,10 @@ fn rates_are_judged_when_every_worker_has_told() {
         let (outcome, _, _) = follow(&plan, two());
         assert_eq!(outcome.ending, ending, "{asked}: {:?}", outcome.thresholds);
     }
+    // Who is silent for too long is not waited for.
+    plan.thresholds = vec![rate(200.0)];
+    let (outcome, _, _) = follow(&plan, Script { silent_from: 3, ..two() });
+    assert_eq!(outcome.ending, Ending::Aborted, "{:?}", outcome.thresholds);
 }
 
 #[test]

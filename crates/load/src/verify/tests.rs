@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
 
+/// What a request to `/slow/…` takes.
+const SLOW: Duration = Duration::from_millis(300);
+
 fn options() -> VerifyOptions {
     VerifyOptions { connections: 3, patience: Duration::from_secs(20), ..VerifyOptions::default() }
 }
@@ -62,9 +65,17 @@ fn serve(
         let path = first.split(' ').nth(1).unwrap_or_default();
         let id = path.strip_prefix("/api/usages/").unwrap_or_default();
         let (status, body) = match requests.fetch_add(1, Relaxed) < busy {
+            true if path.starts_with("/slow/") => {
+                std::thread::sleep(SLOW);
+                (503, String::new())
+            }
             true => (503, String::new()),
             false if path.starts_with("/else/") => (200, "<html>".to_owned()),
             false if path.starts_with("/closed/") => (403, String::new()),
+            false if path.starts_with("/slow/") => {
+                std::thread::sleep(SLOW);
+                (200, format!(r#"{{"id":"{id}"}}"#))
+            }
             false if ids.contains(id) => (200, format!(r#"{{"id":"{id}"}}"#)),
             false => (404, String::new()),
         };
@@ -119,6 +130,22 @@ fn a_server_that_is_not_ready_is_asked_again() {
     let url = server((0..10).map(id), 5);
     let found = verified(&file((0..10).map(id), ""), &url).expect("it can be asked");
     assert_eq!(found.lost(), 0, "{found:?}");
+}
+
+#[test]
+fn repro_asking_for_many_spends_no_patience() {
+    let url = server(std::iter::empty(), 1).replace("/api/usages", "/slow");
+    let options = VerifyOptions { patience: SLOW / 2, ..options() };
+    let found = verify(file((0..3).map(id), "").path(), &url, &options, &mut |_| {});
+    assert_eq!(found.expect("one 503 is no end").lost(), 0);
+}
+
+#[test]
+fn repro_more_may_be_missing_when_they_are_listed() {
+    let first_lost = (1..=3).map(|line| (line, id(0))).collect();
+    let found = Verified { acknowledged: 10, found: 9, first_lost, torn: None };
+    assert_eq!(found.lines().len(), 4, "{found:?}");
+    assert_eq!(found.exit_code(), exit::UNRECONCILED);
 }
 
 #[test]

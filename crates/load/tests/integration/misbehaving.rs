@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use load::limits::ANSWER_HEAD_BYTES_MAX;
-use load::measure::Failure;
+use load::measure::{Failure, Trend};
 use load::plan::{Keeping, Scenario};
 
 use crate::plans::{Ran, plan, rate, run, scenario, users};
@@ -28,7 +28,11 @@ fn fails(serve: fn(&mut Peer) -> io::Result<()>, failure: Failure) {
             scenario.timeout = Duration::from_millis(150);
         }
     };
-    assert_eq!(ten(serve, short).failures(), [(failure, 10)]);
+    let ran = ten(serve, short);
+    assert_eq!(ran.failures(), [(failure, 10)]);
+    // What was sent took its time, whether or not it was answered.
+    let from_sent = ran.totals.scenarios[0].trend(Trend::DurationFromSent);
+    assert_eq!(from_sent.len(), 10, "{failure:?}");
     let per_request = ten(serve, |scenario| {
         short(scenario);
         scenario.connections.keeping = Keeping::PerRequest { max: 20, server_closes: true };
@@ -45,6 +49,19 @@ fn fails(serve: fn(&mut Peer) -> io::Result<()>, failure: Failure) {
 #[test]
 fn a_server_that_never_answers() {
     fails(Peer::wait_for_end, Failure::Timeout);
+}
+
+#[test]
+fn repro_who_waits_for_a_connection_has_it_when_a_request_times_out() {
+    // All are due at once and on one connection at a time, which nothing but timeouts frees. Were each
+    // timeout seen at the next tick, the last would be cut off by the end.
+    let server = Server::start(Peer::wait_for_end);
+    let mut scenario = scenario(server.address, rate(10_000.0, 1));
+    scenario.connections.keeping = Keeping::Alive { max: 1 };
+    scenario.timeout = Duration::from_millis(20);
+    let mut plan = plan(scenario);
+    plan.graceful_stop = Duration::from_millis(1_500);
+    assert_eq!(run(plan).failures(), [(Failure::Timeout, 10)]);
 }
 
 #[test]
@@ -123,6 +140,7 @@ fn nobody_there() {
     let ran = run(plan(scenario(address, rate(200.0, 50))));
     assert_eq!(ran.failures(), [(Failure::Refused, 10)]);
     assert_eq!(ran.counts().connections, 0);
+    assert!(ran.totals.scenarios[0].trend(Trend::DurationFromSent).is_empty(), "none was sent");
 }
 
 #[test]

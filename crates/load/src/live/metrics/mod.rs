@@ -66,7 +66,9 @@ impl Observer for Metrics {
     }
 
     fn end(&mut self, plan: &Plan, totals: &Totals, _outcome: &crate::outcome::Outcome) {
-        self.write(plan, totals, Duration::from_nanos(totals.until_ns));
+        // The workers' last word may be older than the last look at the clock.
+        let last = self.written_at.unwrap_or_default();
+        self.write(plan, totals, Duration::from_nanos(totals.until_ns).max(last));
     }
 }
 

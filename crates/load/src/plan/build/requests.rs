@@ -78,8 +78,9 @@ impl Builder {
         if authority.parse::<http::uri::Authority>().is_err() {
             self.faults.add("headers", format!("`{authority}` is no host for --http2"));
         }
-        for (name, _) in headers {
-            if OF_CONNECTIONS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+        for (name, value) in headers {
+            let allowed = name.eq_ignore_ascii_case("te") && value == "trailers";
+            if !allowed && OF_CONNECTIONS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
                 let words =
                     format!("`{name}` speaks of a connection, which --http2 has no word for");
                 self.faults.add("headers", words);

@@ -362,6 +362,7 @@ fn what_is_malformed_is_told_with_its_flag() {
         json!({ "http2": true, "headers": ["Host: a b", "Keep-Alive: 5", "X: y"] }),
         &["--header: `a b` is no host", "--header: `Keep-Alive` speaks of a connection"],
     );
+    check(json!({ "http2": true, "headers": ["TE: gzip"] }), &["--header: `TE` speaks of"]);
     check(json!({ "url": "http://localhost/x?q=\"a\"" }), &["URL: a path holds ASCII"]);
     check(json!({ "local-ips": ["127.0.0.x"] }), &["--local-ips: `127.0.0.x` is no address"]);
     check(

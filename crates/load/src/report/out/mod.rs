@@ -35,6 +35,8 @@ pub struct Out<W> {
     started_wall_ns: Option<u64>,
     wall_ns: fn() -> u64,
     next: Duration,
+    /// When something was written last: time goes on from there.
+    written_at: Duration,
 }
 
 /// How points are written.
@@ -123,6 +125,7 @@ impl<W: Write> Out<W> {
             started_wall_ns: None,
             wall_ns,
             next: OUT_EVERY,
+            written_at: Duration::ZERO,
         }
     }
 
@@ -139,6 +142,8 @@ impl<W: Write> Out<W> {
 
     fn write(&mut self, plan: &Plan, totals: &Totals, at: Duration) {
         let Some(writer) = &mut self.writer else { return };
+        let at = at.max(self.written_at);
+        self.written_at = at;
         let first = !self.points.begun();
         let points = self.points.since_last(plan, totals);
         let at_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);

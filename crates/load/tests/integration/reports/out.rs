@@ -147,6 +147,40 @@ fn a_full_disk_ends_the_output_with_a_warning() {
 }
 
 #[test]
+fn repro_time_never_goes_back() {
+    let run = runs::named("passed");
+    let mut written = Vec::new();
+    let mut out = Out::new("out", Format::Csv, &mut written, wall_ns);
+    // The workers' last word is of a minute after the start, and was told a second later.
+    let half = Totals::new(&run.plan.shape());
+    out.tick(&run.plan, &half, Duration::ZERO);
+    let mut totals = run.totals.clone();
+    out.tick(&run.plan, &totals, Duration::from_secs(61));
+    totals.scenarios[0].counts.ended += 1;
+    out.end(&run.plan, &totals, &run.outcome);
+    let text = String::from_utf8(written).expect("UTF-8");
+    let times: Vec<u64> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).and_then(|time| time.parse().ok()).expect("a time"))
+        .collect();
+    assert!(times.len() > 1 && times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn repro_an_earlier_file_is_kept_until_there_is_something_to_write() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    let text = || std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, "an earlier run, whose lines are long\n".repeat(10_000)).expect("room");
+    let run = runs::named("passed");
+    let mut out = Out::create(&format!("csv={}", file.display())).expect("there is a folder");
+    assert!(text().starts_with("an earlier run"), "nothing was sent yet");
+    out.finish(&run.plan, &run.totals, Duration::from_secs(60));
+    assert!(text().starts_with("metric_name,") && !text().contains("earlier"), "{}", text());
+}
+
+#[test]
 fn other_forms_are_refused() {
     for wrong in ["", "json", "json=", "influxdb=http://localhost", "csv:file"] {
         let error = Out::create(wrong).expect_err(wrong);
