@@ -5,8 +5,8 @@ use std::io;
 
 use crate::disk::File;
 use crate::format::{
-    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BatchHeader, HEADER_PAGE_BYTES, HeaderError,
-    SegmentHeader, align_batch,
+    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, HEADER_PAGE_BYTES,
+    HeaderError, SegmentHeader, align_batch,
 };
 
 /// Reads and checks the header page of a segment file.
@@ -131,9 +131,15 @@ impl<'a> RawSegment<'a> {
 
     /// The batch headers of this segment's epoch at or after `from`, each with its offset.
     pub(crate) fn headers(&self, from: u64) -> impl Iterator<Item = (u64, BatchHeader)> {
-        let end = self.bytes.len() as u64;
-        let places = from.div_ceil(BATCH_ALIGN_BYTES)..end.div_ceil(BATCH_ALIGN_BYTES);
-        places.map(|nth| nth * BATCH_ALIGN_BYTES).filter_map(|offset| {
+        const MAGIC: [u8; 4] = BATCH_MAGIC.to_le_bytes();
+        let from = from.next_multiple_of(BATCH_ALIGN_BYTES);
+        let rest = usize::try_from(from).ok().and_then(|from| self.bytes.get(from..));
+        // Most places are told by their first bytes not to be one.
+        let align = usize::try_from(BATCH_ALIGN_BYTES).expect("it is small");
+        let places = rest.unwrap_or_default().chunks_exact(align);
+        let begun = places.enumerate().filter(|(_, bytes)| bytes.starts_with(&MAGIC));
+        begun.filter_map(move |(nth, _)| {
+            let offset = from + nth as u64 * BATCH_ALIGN_BYTES;
             let header = self.header_at(offset).ok()?;
             let own = header.salt == self.header.salt && header.epoch == self.header.epoch;
             own.then_some((offset, header))

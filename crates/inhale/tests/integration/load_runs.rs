@@ -1,6 +1,6 @@
 //! `inhale load` as somebody runs it, against a real server: what it writes, how it ends, and several
-//! machines. How late a generator is depends on whoever else uses this machine: a run that is called
-//! INVALID for that is made again.
+//! machines. The load is of users who wait for their answers: arrivals at a rate may be late where
+//! somebody else uses this machine, and the run is INVALID then.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -8,7 +8,6 @@ use std::process::{Child, Command, Output, Stdio};
 use load::outcome::exit;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::needs::until;
 use crate::process::{Folder, PROGRAM, Server};
@@ -16,42 +15,6 @@ use crate::program::run;
 
 const ACCEPTED: &str = "inhale_usages_accepted_total";
 const SECRET: (&str, &str) = ("INHALE_LOAD_SECRET", "a secret of this test alone");
-/// Runs of which one has to be prompt enough for its figures to count.
-const TRIES: usize = 30;
-
-/// A run that is not INVALID, with the server that it loaded and a folder of its files.
-struct Run {
-    output: Output,
-    server: Server,
-    notes: TempDir,
-    _store: Folder,
-}
-
-impl Run {
-    /// Has `load` load a server of its own, again and again while this machine is too busy for that.
-    #[track_caller]
-    fn valid(load: impl Fn(&Server, &Path) -> Output) -> Self {
-        let mut last = None;
-        for _ in 0..TRIES {
-            let (store, notes) =
-                (Folder::new(), tempfile::tempdir().expect("a folder can be made"));
-            let server = store.serve(&[]);
-            let output = load(&server, notes.path());
-            if output.status.code() != Some(exit::INVALID.into()) {
-                return Self { output, server, notes, _store: store };
-            }
-            last = Some(output);
-        }
-        panic!("{TRIES} runs were INVALID, the last: {last:?}");
-    }
-
-    /// What it printed. Fails unless it ended so.
-    #[track_caller]
-    fn ended(&self, code: u8) -> &str {
-        assert_eq!(self.output.status.code(), Some(code.into()), "{:?}", self.output);
-        str::from_utf8(&self.output.stdout).expect("it is text")
-    }
-}
 
 /// The words that load `server`, and these.
 fn words(server: &Server, more: &[&str]) -> Vec<String> {
@@ -64,6 +27,13 @@ fn words(server: &Server, more: &[&str]) -> Vec<String> {
 fn load(server: &Server, more: &[&str]) -> Output {
     let words = words(server, more);
     run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+}
+
+/// What it printed. Fails unless it ended so.
+#[track_caller]
+fn printed(output: Output, code: u8) -> String {
+    assert_eq!(output.status.code(), Some(code.into()), "{output:?}");
+    String::from_utf8(output.stdout).expect("it is text")
 }
 
 fn started(words: &[String]) -> Child {
@@ -90,35 +60,37 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn a_run_is_told_in_every_form() {
-    let flag = |folder: &Path, name: &str| folder.join(name).to_str().expect("text").to_owned();
-    let run = Run::valid(|server, notes| {
-        load(
-            server,
-            &[
-                "--rate",
-                "200",
-                "-d",
-                "2s",
-                "--html",
-                &flag(notes, "r.html"),
-                "--summary-export",
-                &flag(notes, "s.json"),
-                "--receipts",
-                &flag(notes, "ids"),
-                "--out",
-                &format!("json={}", flag(notes, "p.json")),
-                "--out",
-                &format!("csv={}", flag(notes, "p.csv")),
-                "-t",
-                "check_failure_rate: rate<0.01",
-                "-H",
-                "X-Of-Nobody: secret-7321",
-            ],
-        )
-    });
-    let said = run.ended(exit::PASSED);
-    assert_eq!(run.server.figure(ACCEPTED), 400);
-    let path = |name: &str| run.notes.path().join(name);
+    let (folder, notes) = (Folder::new(), tempfile::tempdir().expect("a folder can be made"));
+    let server = folder.serve(&[]);
+    let path = |name: &str| notes.path().join(name);
+    let flag = |name: &str| path(name).to_str().expect("it is text").to_owned();
+    let (html, summary, receipts) = (flag("r.html"), flag("s.json"), flag("ids"));
+    let (json, csv) = (format!("json={}", flag("p.json")), format!("csv={}", flag("p.csv")));
+    let output = load(
+        &server,
+        &[
+            "-u",
+            "2",
+            "-i",
+            "400",
+            "--html",
+            &html,
+            "--summary-export",
+            &summary,
+            "--receipts",
+            &receipts,
+            "--out",
+            &json,
+            "--out",
+            &csv,
+            "-t",
+            "check_failure_rate: rate<0.01",
+            "-H",
+            "X-Of-Nobody: secret-7321",
+        ],
+    );
+    let said = printed(output, exit::PASSED);
+    assert_eq!(server.figure(ACCEPTED), 400);
     for part in ["✓ 'rate<0.01'", "checks_succeeded...: 100.00% 400 out of 400", "counted=400"] {
         assert!(said.contains(part), "nothing of {part:?} in {said}");
     }
@@ -135,24 +107,24 @@ fn a_run_is_told_in_every_form() {
     }
 
     // The record of an earlier run is not written over, and nothing is sent.
-    let receipts = flag(run.notes.path(), "ids");
-    let output = load(&run.server, &["--rate", "200", "-d", "2s", "--receipts", &receipts]);
+    let output = load(&server, &["-u", "2", "-i", "400", "--receipts", &receipts]);
     assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{output:?}");
-    assert_eq!(run.server.figure(ACCEPTED), 400);
-    run.server.stop();
+    assert_eq!(server.figure(ACCEPTED), 400);
+    server.stop();
 }
 
 #[test]
 fn a_threshold_that_does_not_hold_is_an_exit_code() {
-    let words = ["--rate", "200", "-d", "1s", "-t", "http_req_duration: max<0.001ms"];
-    let run = Run::valid(|server, _| load(server, &words));
-    let said = run.ended(exit::THRESHOLDS);
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let output = load(&server, &["-u", "2", "-i", "200", "-t", "http_req_duration: max<0.001ms"]);
+    let said = printed(output, exit::THRESHOLDS);
     assert!(said.contains("✗ 'max<0.001ms'"), "{said}");
-    let output = load(&run.server, &["-u", "2", "-i", "50", "--check", "status is 200"]);
-    let said = String::from_utf8(output.stdout).expect("it is text");
+    let output = load(&server, &["-u", "2", "-i", "50", "--check", "status is 200"]);
+    let said = printed(output, exit::PASSED);
     assert!(said.contains("✗ status is 200"), "{said}");
-    assert_eq!(run.server.figure(ACCEPTED), 250, "both sent all that was asked of them");
-    run.server.stop();
+    assert_eq!(server.figure(ACCEPTED), 250, "both sent all that was asked of them");
+    server.stop();
 }
 
 #[test]
@@ -171,38 +143,35 @@ fn nobody_there_is_told_before_anything_is_sent() {
 
 #[test]
 fn an_interrupted_run_still_accounts_for_every_201() {
-    let run = Run::valid(|server, _| {
-        let child = started(&words(server, &["--rate", "200", "-d", "60s", "--json"]));
-        until("some usages are stored", || server.figure(ACCEPTED) > 20);
-        kill_process(Pid::from_child(&child), Signal::INT).expect("it has not been waited for");
-        ended(child)
-    });
-    let told: Value = serde_json::from_str(run.ended(exit::INTERRUPTED)).expect("it is JSON");
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let child = started(&words(&server, &["-u", "2", "-d", "60s", "--json"]));
+    until("some usages are stored", || server.figure(ACCEPTED) > 20);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it has not been waited for");
+    let said = printed(ended(child), exit::INTERRUPTED);
+    let told: Value = serde_json::from_str(&said).expect("it is JSON");
     assert_eq!(told.pointer("/inhale/reconciliation/agrees"), Some(&true.into()), "{told}");
     let sent = told.pointer("/metrics/http_reqs/count").and_then(Value::as_u64);
-    assert_eq!(sent, Some(run.server.figure(ACCEPTED)));
-    run.server.stop();
+    assert_eq!(sent, Some(server.figure(ACCEPTED)));
+    server.stop();
 }
 
 #[test]
 fn agents_share_a_run_to_the_last_request() {
-    let run = Run::valid(|server, _| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = port.local_addr().expect("it is bound").to_string();
-        drop(port);
-        let more =
-            ["--rate", "301", "-d", "2s", "--json", "--agents", "2", "--agents-listen", &address];
-        let coordinator = started(&words(server, &more));
-        let agent = || started(&["load", "agent", "--join", &address].map(str::to_owned));
-        let agents = [agent(), agent()];
-        let output = ended(coordinator);
-        for agent in agents {
-            let output = ended(agent);
-            assert_eq!(output.status.code(), Some(0), "{output:?}");
-        }
-        output
-    });
-    let said = run.ended(exit::PASSED);
-    assert_eq!(run.server.figure(ACCEPTED), 602, "{said}");
-    run.server.stop();
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = port.local_addr().expect("it is bound").to_string();
+    drop(port);
+    let more = ["-u", "4", "-i", "601", "--json", "--agents", "2", "--agents-listen", &address];
+    let coordinator = started(&words(&server, &more));
+    let agent = || started(&["load", "agent", "--join", &address].map(str::to_owned));
+    let agents = [agent(), agent()];
+    let output = ended(coordinator);
+    for agent in agents {
+        printed(ended(agent), exit::PASSED);
+    }
+    let said = printed(output, exit::PASSED);
+    assert_eq!(server.figure(ACCEPTED), 601, "{said}");
+    server.stop();
 }
