@@ -52,9 +52,6 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
     };
     let config = store_config(flags);
     checks::settings(flags, cores, &config)?;
-    std::fs::create_dir_all(&flags.data).with_context(|| {
-        format!("cannot make the store's directory {} (--data)", flags.data.display())
-    })?;
     let listeners = take_sockets(flags, cores, &config)?;
     let held = takeover::Held::of(&listeners)?;
     let store = open_store(flags, &config)?;

@@ -35,13 +35,15 @@ impl Service for Api {
         let path = request.head.uri.path();
         match (path, &request.head.method) {
             ("/api/usages", &Method::POST) => intake::post(self, request).await,
-            ("/api/usages", &Method::GET) => reads::history(self, request).await,
+            // A future is moved with every request and has room for its largest way, so the rarer ones
+            // have theirs elsewhere.
+            ("/api/usages", &Method::GET) => Box::pin(reads::history(self, request)).await,
             ("/api/usages", _) => wrong_method(Route::Usages, &[Method::GET, Method::POST]),
-            ("/api/usages/search", &Method::POST) => reads::search(self, request).await,
+            ("/api/usages/search", &Method::POST) => Box::pin(reads::search(self, request)).await,
             ("/api/usages/search", _) => wrong_method(Route::Search, &[Method::POST]),
-            ("/api/usages/summary", &Method::GET) => reads::summary(self, request).await,
+            ("/api/usages/summary", &Method::GET) => Box::pin(reads::summary(self, request)).await,
             ("/api/usages/summary", _) => wrong_method(Route::Summary, &[Method::GET]),
-            _ => self.other(request).await,
+            _ => Box::pin(self.other(request)).await,
         }
     }
 }

@@ -53,7 +53,7 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
     };
     match format {
-        Some(format) => batch::take(api, &body, format, header_key.as_deref()).await,
+        Some(format) => Box::pin(batch::take(api, &body, format, header_key.as_deref())).await,
         None => one(api, &body, header_key.as_deref()).await,
     }
 }

@@ -197,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn repro_zones_are_known_on_a_machine_that_has_none() {
+        let bundled = jiff::tz::TimeZoneDatabase::bundled();
+        assert!(bundled.get("America/Chicago").is_ok());
+        assert!(bundled.get("Mars/Olympus").is_err());
+    }
+
+    #[test]
     fn a_change_of_the_clocks_repeats_an_hour_and_lengthens_a_day() {
         use SummaryBy::{Day, Hour};
         let zone = "America/Chicago";

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::Signal;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::http::{get, read_answer};
 use crate::needs::until;
+use crate::process::Folder;
 use crate::program::{Started, run};
 
 /// In whatever a sender can fill.
@@ -223,4 +225,14 @@ fn a_mark_that_is_said_is_found() {
     server.signal(Signal::TERM);
     let (_, said) = server.wait();
     assert_eq!(leaks(&said).len(), 2, "{said}");
+}
+
+#[test]
+fn repro_other_users_may_not_look_into_the_store() {
+    let folder = Folder::new();
+    folder.serve(&[]).stop();
+    for made in [folder.data(), folder.data().join("journal"), folder.data().join("index")] {
+        let mode = std::fs::metadata(&made).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+    }
 }
