@@ -22,7 +22,7 @@ pub(crate) enum JournalCommand {
     Check(StoreFlags),
     /// Say what would have to be cut off to mend a damaged journal, and with --yes do it
     Repair(RepairFlags),
-    /// Remove the index and make it again from the journal
+    /// Make the index again from the journal, beside the old one until it is whole
     Rebuild(StoreFlags),
 }
 

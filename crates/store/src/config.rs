@@ -67,6 +67,12 @@ impl Config {
         self.dir.join("index")
     }
 
+    /// Where a rebuild makes the new index. What one that was interrupted has left there the next
+    /// open of the store removes.
+    pub(crate) fn new_index_dir(&self) -> PathBuf {
+        self.dir.join("index.new")
+    }
+
     /// Says what is wrong with the settings, if anything. The journal's are validated by itself.
     pub fn validate(&self) -> Result<(), String> {
         if self.tail_bytes_max < tail_bytes_min(&self.journal) {

@@ -40,7 +40,7 @@ pub fn rebuild(
     config.validate().map_err(OpenError::Config)?;
     let opened = Journal::open(disk, clock, config.journal_options());
     let (journal, recovery) = opened.map_err(OpenError::Journal)?;
-    let (dir, new) = (config.index_dir(), config.index_dir().with_extension("new"));
+    let (dir, new) = (config.index_dir(), config.new_index_dir());
     remove_index(&new)?;
     let end_seq = journal.durable();
     let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };

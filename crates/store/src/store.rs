@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
-use crate::slot::{Failure, IndexSlot, Owner, open_index};
+use crate::slot::{Failure, IndexSlot, Owner, open_index, remove_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -68,6 +68,10 @@ impl Store {
         let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
         let durable = journal.durable();
         let index = if config.index_enabled {
+            if let Err(error) = remove_index(&config.new_index_dir()) {
+                // It is only in the way of space.
+                tracing::warn!(%error, "what an interrupted rebuild has left could not be removed");
+            }
             let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
             let opened =
                 open_index(&config.index_dir(), &config.index, owner, journal.first_seq()..durable);

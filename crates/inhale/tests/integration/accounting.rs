@@ -132,6 +132,32 @@ fn verify(notes: &tempfile::TempDir, server: &Server) -> (Option<i32>, Vec<Strin
 }
 
 #[test]
+fn repro_batches_of_a_thousand_leave_a_receipt_for_each_usage() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let notes = tempfile::tempdir().expect("a folder can be made");
+    let file = notes.path().join("ids");
+    let file = file.to_str().expect("it is text");
+    let words = [
+        "load",
+        &usages(server.address),
+        "-u",
+        "1",
+        "-i",
+        "3",
+        "--batch",
+        "1000",
+        "--receipts",
+        file,
+    ];
+    let output = program::run(&words, &[]);
+    assert_eq!(output.status.code(), Some(exit::PASSED.into()), "{output:?}");
+    let all = "3000 acknowledged, 3000 found, 0 lost".to_owned();
+    assert_eq!(verify(&notes, &server), (Some(exit::PASSED.into()), vec![all]));
+    server.stop();
+}
+
+#[test]
 fn receipts_are_found_after_a_crash_and_what_was_never_sent_is_not() {
     let folder = Folder::new();
     let (notes, acknowledged) = killed_under_load(&folder);

@@ -1,6 +1,6 @@
 //! A run over time in a bounded number of points: when they are used up, neighbours are merged two by
 //! two and each is twice as wide. A point keeps its whole distribution, so that merging loses nothing;
-//! but as plots need it, to within a hundredth, so that hundreds of points take little memory.
+//! but as plots need it, to within a fiftieth, so that hundreds of points take a megabyte or two.
 
 use crate::limits::{TICK, TIMELINE_POINTS_MAX};
 
@@ -106,21 +106,20 @@ impl Timeline {
     }
 
     fn halve(&mut self) {
-        let joined = self.points.chunks(2).map(|pair| {
-            let mut first = pair[0].clone();
-            if let Some(second) = pair.get(1) {
-                first.join(second);
+        let mut points = std::mem::take(&mut self.points).into_iter();
+        while let Some(mut first) = points.next() {
+            if let Some(second) = points.next() {
+                first.join(&second);
             }
-            first
-        });
-        self.points = joined.collect();
+            self.points.push(first);
+        }
         self.width_ns *= 2;
     }
 }
 
 impl Point {
     /// The duration that `percent` out of a hundred did not exceed, in milliseconds, to within a
-    /// hundredth.
+    /// fiftieth.
     #[expect(clippy::cast_precision_loss, reason = "at most an hour")]
     pub fn percentile_ms(&self, percent: f64) -> Option<f64> {
         let total: u64 = self.durations.iter().map(|(_, count)| count).sum();
@@ -147,11 +146,11 @@ impl Point {
 }
 
 /// An ordered list of times and counts with each time moved up to the end of its step, of which there
-/// are 128 from one power of two to the next.
+/// are 64 from one power of two to the next.
 fn coarse(exact: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     let mut coarse = Vec::new();
     for (time_ns, count) in exact {
-        let step_bits = (u64::BITS - time_ns.leading_zeros()).saturating_sub(8);
+        let step_bits = (u64::BITS - time_ns.leading_zeros()).saturating_sub(7);
         push(&mut coarse, (time_ns | ((1 << step_bits) - 1), count));
     }
     coarse
@@ -173,7 +172,11 @@ fn merge(one: &[(u64, u64)], two: &[(u64, u64)]) -> Vec<(u64, u64)> {
             (Some(left), Some(right)) if left.0 <= right.0 => one.next(),
             (Some(_), None) => one.next(),
             (_, Some(_)) => two.next(),
-            (None, None) => return merged,
+            (None, None) => {
+                // It is kept for as long as the run lasts.
+                merged.shrink_to_fit();
+                return merged;
+            }
         };
         push(&mut merged, *next.expect("it was peeked at"));
     }
@@ -225,7 +228,7 @@ mod tests {
         assert_eq!(last.percentile_ms(50.0), None);
         for (percent, asked) in [(30.0, 1.0), (60.0, 2.0), (100.0, 3.0)] {
             let got = first.percentile_ms(percent).expect("three ended");
-            assert!((got - asked).abs() < asked / 100.0, "{got} for {asked}");
+            assert!((got - asked).abs() < asked / 50.0, "{got} for {asked}");
         }
     }
 
@@ -248,16 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_a_hundredth_at_most_and_few() {
+    fn steps_are_a_fiftieth_at_most_and_few() {
         let exact: Vec<u64> =
             std::iter::successors(Some(1_000u64), |ns| Some(ns + ns / 20)).take(400).collect();
         for (time_ns, (step_ns, _)) in exact.iter().zip(coarse(exact.iter().map(|t| (*t, 1)))) {
-            assert!((*time_ns..=*time_ns + time_ns / 100).contains(&step_ns), "{step_ns}");
+            assert!((*time_ns..=*time_ns + time_ns / 50).contains(&step_ns), "{step_ns}");
         }
         // A millisecond up to two in steps of a microsecond, as they come from a histogram.
         let steps = coarse((1_000..2_000).map(|us| (us * 1_000, 1)));
         assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
-        assert!(steps.len() <= 130, "{}", steps.len());
+        assert!(steps.len() <= 66, "{}", steps.len());
     }
 
     #[test]

@@ -117,16 +117,15 @@ fn permille(times_ns: &[u64], share: usize) -> f64 {
 /// what it took by the server's clock and the allowance.
 fn compare(
     ran: &Ran,
-    trend: Trend,
     least_ns: &[u64],
     taken_ns: &[u64],
     allowed: &Allowance,
     planted_ms: f64,
 ) -> Result<(), String> {
-    assert_eq!(ran.totals.scenarios[0].trend(trend).len(), least_ns.len() as u64);
+    assert_eq!(ran.totals.scenarios[0].trend(Trend::Duration).len(), least_ns.len() as u64);
     for (place, share) in SHARES.into_iter().enumerate() {
         let percent = share as f64 / 10.0;
-        let reported = ran.percentile(trend, percent) + planted_ms;
+        let reported = ran.percentile(Trend::Duration, percent) + planted_ms;
         let least = permille(least_ns, share);
         assert!(
             reported >= least * (1.0 - RESOLUTION) - 0.001,
@@ -191,9 +190,9 @@ fn a_stall_is_seen_by_all_who_were_due_in_it() {
         // Nor has any taken less than until its answer was written, by the server's own record.
         let least_ns: Vec<u64> =
             least_ns.iter().zip(&taken_ns).map(|(least, taken)| *least.max(taken)).collect();
-        compare(&ran, Trend::Duration, &least_ns, &taken_ns, &allowed, 0.0)?;
+        compare(&ran, &least_ns, &taken_ns, &allowed, 0.0)?;
         // The control: figures that are ten milliseconds too high are found to be, from the median on.
-        match compare(&ran, Trend::Duration, &least_ns, &taken_ns, &allowed, PLANTED_MS) {
+        match compare(&ran, &least_ns, &taken_ns, &allowed, PLANTED_MS) {
             Err(found) if found.starts_with("p50 ") => {}
             _ => return Err("the machine is too busy to tell ten milliseconds".to_owned()),
         }
@@ -245,14 +244,7 @@ fn two_modes_are_two_modes() {
         let least_ns: Vec<u64> =
             (0..1_000u64).map(|n| if n.is_multiple_of(10) { 60 * MS } else { 0 }).collect();
         let seen = server.seen();
-        compare(
-            &ran,
-            Trend::Duration,
-            &least_ns,
-            &taken_ns(&ran, &executor, &seen),
-            &allowed,
-            0.0,
-        )?;
+        compare(&ran, &least_ns, &taken_ns(&ran, &executor, &seen), &allowed, 0.0)?;
         let p80 = ran.percentile(Trend::Duration, 80.0);
         if p80 < 60.0 { Ok(()) } else { Err(format!("the fast ones took {p80} ms")) }
     });
@@ -279,7 +271,7 @@ fn two_modes_are_two_modes_to_users_as_well() {
             taken_ns.push(seen.answered_ns - ready_ns);
             last = Some(seen);
         }
-        compare(&ran, Trend::Duration, &least_ns, &taken_ns, &allowed, 0.0)
+        compare(&ran, &least_ns, &taken_ns, &allowed, 0.0)
     });
 }
 
@@ -309,14 +301,7 @@ fn a_server_that_cannot_keep_up_makes_everybody_wait_longer() {
         // One comes in 2 ms and one goes in 3 ms, so each waits for 1 ms longer than the one before.
         let least_ns: Vec<u64> = (0..400).map(|number| (number + 3) * MS).collect();
         let seen = server.seen();
-        compare(
-            &ran,
-            Trend::Duration,
-            &least_ns,
-            &taken_ns(&ran, &executor, &seen),
-            &allowed,
-            0.0,
-        )?;
+        compare(&ran, &least_ns, &taken_ns(&ran, &executor, &seen), &allowed, 0.0)?;
         // To users of a closed model the same server is as fast as ever.
         let server = capped();
         let closed = run(plan(scenario(server.address, users(1, 800, 0))));

@@ -174,7 +174,11 @@ fn rebuild_makes_the_index_again_and_says_how_far_it_is() {
     assert_eq!((done.usages, done.done_seq), (USAGES, done.end_seq));
     assert_eq!(seen.last(), Some(&done));
     assert!(seen.len() > 1 && seen.is_sorted_by_key(|progress| progress.done_seq));
+    // As one that was interrupted would have left it.
+    let left = dir.path().join("index.new");
+    copy_dir(&config.index_dir(), &left);
     let store = open(config);
+    assert!(!left.exists());
     assert!(store.status().index_lag <= 2, "only what the close and the open have added");
     check_answers(&store, &expected);
 }
