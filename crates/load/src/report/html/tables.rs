@@ -142,7 +142,10 @@ pub(super) fn generator(totals: &Totals, outcome: &Outcome) -> String {
     facts.push(("connections made", count(counts.connections)));
     if !health.worker_cpu_shares.is_empty() {
         let shares: Vec<String> = health.worker_cpu_shares.iter().map(|it| share(*it)).collect();
-        facts.push(("CPU of each worker", format!("{} of a core", shares.join(", "))));
+        facts.push((
+            "CPU of each worker",
+            format!("{} of a core in its busiest 5 s", shares.join(", ")),
+        ));
     }
     let kernel = health.kernel;
     facts.push((

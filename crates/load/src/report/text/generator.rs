@@ -86,9 +86,9 @@ fn generator(totals: &Totals, outcome: &Outcome) -> Vec<Row> {
         health.worker_cpu_shares.iter().map(|share| k6_share(*share)).collect();
     if let Some(most) = health.worker_cpu_shares.iter().copied().max_by(f64::total_cmp) {
         let each = if shares.len() > 1 {
-            format!("of a core, the busiest worker; all: {}", shares.join(" "))
+            format!("of a core in its busiest 5s, the busiest worker; all: {}", shares.join(" "))
         } else {
-            "of a core".to_owned()
+            "of a core in its busiest 5s".to_owned()
         };
         rows.push(Row::values("CPU", [k6_share(most), each]));
     }
