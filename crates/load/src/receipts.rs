@@ -9,6 +9,10 @@ use memchr::memmem;
 
 use crate::limits::ANSWER_KEPT_BYTES_MAX;
 
+/// Nothing is written over.
+const ALREADY_THERE: &str =
+    "it is there already, maybe as the only record of an earlier run; name another file";
+
 /// A file that ids are appended to. Workers share it: each appends whole lines in one write.
 #[derive(Debug)]
 pub struct Receipts {
@@ -22,7 +26,11 @@ impl Receipts {
     /// When there is one already, which may be the only record of an earlier run, or it cannot be
     /// made.
     pub fn create(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().append(true).create_new(true).open(path).map(|file| Self { file })
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        file.map(|file| Self { file }).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::new(error.kind(), ALREADY_THERE),
+            _ => error,
+        })
     }
 
     /// Appends `ids` and forgets them.
@@ -113,7 +121,8 @@ mod tests {
         let mut ids = Ids { lines: b"a\n".to_vec(), cut_off: false };
         Receipts::create(&path).unwrap().append(&mut ids).unwrap();
         assert!(ids.lines.is_empty(), "they are written");
-        Receipts::create(&path).expect_err("it is there");
+        let refused = Receipts::create(&path).expect_err("it is there").to_string();
+        assert!(refused.contains("name another file"), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"a\n");
     }
 

@@ -139,7 +139,8 @@ fn each_agent_keeps_the_receipts_of_its_part() {
     assert_eq!(one.lines().chain(two.lines()).collect::<BTreeSet<_>>().len(), 500, "each once");
 
     // A record that is there is not written over; and who has no place for one is refused.
-    for (machine, why) in [(machine, "ids.1: File exists"), (ThisMachine::default(), "--receipts")]
+    for (machine, why) in
+        [(machine, "ids.1: it is there already"), (ThisMachine::default(), "--receipts")]
     {
         let (coordinator, address) = listening();
         thread::scope(|scope| {
