@@ -127,6 +127,20 @@ fn a_threshold_that_does_not_hold_is_an_exit_code() {
     server.stop();
 }
 
+/// Threads without a request ran for next to no time, of which what they took to begin was a thousandfold.
+#[test]
+fn repro_more_threads_than_requests_are_no_overload() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    for _ in 0..5 {
+        let url = format!("http://{}/api/usages", server.address);
+        let words = ["load", &url, "--quiet", "--metrics-url", "none", "-i", "1", "--threads", "4"];
+        let said = printed(run(&words, &[]), exit::PASSED);
+        assert!(said.contains("1 out of 1"), "{said}");
+    }
+    server.stop();
+}
+
 #[test]
 fn nobody_there_is_told_before_anything_is_sent() {
     let notes = tempfile::tempdir().expect("a folder can be made");

@@ -59,6 +59,27 @@ fn a_run_is_watched_and_ended_by_a_key_or_a_signal() {
     server.stop();
 }
 
+/// Clearing the view asked the terminal where its cursor was, through standard output: the file began
+/// with the question, nobody answered it, and there was no view.
+#[test]
+fn repro_what_is_written_to_a_file_is_watched_and_stays_whole() {
+    let test = "repro_what_is_written_to_a_file_is_watched_and_stays_whole";
+    let Some(terminal) = Terminal::open(test, 80, 24) else { return };
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let before = terminal.mode();
+    let path = terminal.folder.path().join("outcome");
+    let url = format!("http://{}/api/usages", server.address);
+    terminal.run(&format!("{PROGRAM} load {url} --rate 100 -d 3s --json > {}", path.display()));
+    terminal.see("q stops");
+    terminal.press("C-l");
+    terminal.is_sane(&before);
+    let outcome = std::fs::read_to_string(&path).expect("it was written");
+    let outcome: serde_json::Value = serde_json::from_str(&outcome).expect("it is JSON");
+    assert_eq!(outcome.pointer("/inhale/requests/ended"), Some(&300.into()), "{outcome}");
+    server.stop();
+}
+
 /// The library that reads keys never returns from a terminal that has hung up, and keeps a core busy.
 #[test]
 fn repro_a_run_whose_terminal_is_taken_away_ends() {

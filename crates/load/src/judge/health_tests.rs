@@ -124,6 +124,23 @@ fn a_closed_model_shows_saturation_by_the_worker_alone() {
 }
 
 #[test]
+fn repro_a_worker_that_hardly_ran_is_not_called_busy() {
+    let mut plan = fixture::plan();
+    plan.scenarios[0].executor = fixture::users(1, 1);
+    // What a thread takes to begin, against the time until it found that there was nothing to do.
+    let at = |until_ns: u64, cpu_ns: f64| {
+        let mut figures = Figures::new(&[1]);
+        figures.sample(0, MS, Ended::Answered(201), 1);
+        figures.tick(until_ns, cpu_ns / until_ns as f64);
+        judged(&plan, figures)
+    };
+    let idle = at(1_000, 3e6);
+    assert!(idle.invalid.is_empty(), "{idle:?}");
+    assert!(idle.worker_cpu_shares[0] < 0.05, "{idle:?}");
+    check(&at(200 * MS, 198e6).invalid, &["99% of a core", "not the server"]);
+}
+
+#[test]
 fn what_waits_for_the_last_answers_hides_no_saturation() {
     let mut plan = fixture::plan();
     plan.scenarios[0].executor = fixture::users(10, 100);

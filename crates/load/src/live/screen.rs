@@ -71,7 +71,6 @@ impl Screen {
                 let out = BufWriter::with_capacity(FRAME_BYTES, io::stderr());
                 let mut terminal = Terminal::new(CrosstermBackend::new(out))?;
                 terminal.hide_cursor()?;
-                terminal.clear()?;
                 Ok(Self { terminal })
             });
         if taken.is_err() {
@@ -90,9 +89,11 @@ impl Screen {
 }
 
 impl Screen {
-    /// Draws all of the next frame, not only what has changed.
+    /// Draws all of the next frame, not only what has changed. `Terminal::clear` would do, but asks
+    /// where the cursor is through standard output, which may be a file.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 

@@ -14,6 +14,10 @@ use super::timeline::Timeline;
 /// whole; longer, and what waits for the last answers would hide that a worker was at its limit.
 const BUSY_NS: u64 = 5_000_000_000;
 
+/// What a worker used is a share of this at least. One without work ends at once, and what its thread
+/// took to begin would be many times its run.
+const RUN_NS_MIN: u64 = 100_000_000;
+
 /// Everything measured so far.
 #[derive(Debug, Clone)]
 pub struct Totals {
@@ -184,13 +188,17 @@ impl Worker {
     }
 
     fn cpu_share(&self) -> f64 {
-        if self.until_ns < BUSY_NS { share(self.cpu_ns, self.until_ns) } else { self.busiest }
+        if self.until_ns < BUSY_NS {
+            share(self.cpu_ns, self.until_ns.max(RUN_NS_MIN))
+        } else {
+            self.busiest
+        }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share, for people")]
 fn share(cpu_ns: u64, of_ns: u64) -> f64 {
-    cpu_ns as f64 / of_ns.max(1) as f64
+    cpu_ns as f64 / of_ns as f64
 }
 
 impl ScenarioTotals {

@@ -117,6 +117,11 @@ impl Verified {
         if unlisted > 0 {
             lines.push(format!("and {unlisted} more"));
         }
+        if self.found == 0 {
+            lines.push(
+                "not one is there: is this the URL that usages went to, and its store?".into(),
+            );
+        }
         lines.push(format!(
             "{} acknowledged, {} found, {} lost",
             self.acknowledged,

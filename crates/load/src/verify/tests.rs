@@ -175,6 +175,18 @@ fn another_url_is_no_loss() {
 }
 
 #[test]
+fn repro_where_nothing_is_found_the_url_is_doubted() {
+    let check = |server: String, doubted: bool| {
+        let found = verified(&file((0..10).map(id), ""), &server).expect("it can be asked");
+        assert_eq!(found.exit_code(), exit::UNRECONCILED);
+        let lines = found.lines();
+        assert_eq!(lines.iter().any(|line| line.contains("is this the URL")), doubted, "{lines:?}");
+    };
+    check(server(std::iter::empty(), 0), true);
+    check(server((0..1).map(id), 0), false);
+}
+
+#[test]
 fn another_file_is_refused() {
     let other = verified(&file((0..0).map(id), "hello\n"), "http://127.0.0.1:1");
     assert!(matches!(other, Err(VerifyError::NotAnId(1))), "{other:?}");
