@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::message::{Closing, Part, Share};
 use crate::engine::{self, Next};
 use crate::measure::Interval;
-use crate::plan::{Executor, Lane, Options, Plan};
+use crate::plan::{Executor, Options, Plan};
 
 /// What carries out plans.
 pub trait Workshop: Sync {
@@ -49,11 +49,9 @@ pub trait Work {
 impl Share {
     /// Machine `machine`'s share of the plan, out of `machines`.
     pub fn of(plan: &Plan, machine: u64, machines: u64) -> Self {
-        let executors = plan.scenarios.iter().map(|scenario| &scenario.executor);
-        let requests = executors.map(|executor| {
-            let lanes = || Lane::of_machine(machine, machines, plan.threads as u64);
-            let of_total = |total| lanes().map(|lane| lane.share(total)).sum::<u64>();
-            match executor {
+        let requests = plan.scenarios.iter().map(|scenario| {
+            let of_total = |total| scenario.share(total, machine, machines, plan.threads);
+            match &scenario.executor {
                 Executor::Arrivals(arrivals) => Some(of_total(arrivals.count())),
                 Executor::SharedIterations { users, iterations, .. } => {
                     let threads = plan.threads as u64;

@@ -75,30 +75,22 @@ impl Shared {
     }
 }
 
-/// A worker's place among all.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    /// Among the workers of all machines.
-    pub(super) lane: Lane,
-    /// Among those of its machine.
-    pub(super) of_machine: Lane,
-}
-
 impl Course {
     /// At its start.
     pub(super) fn new(
         scenario: &Scenario,
         shared: &Shared,
-        place: Place,
+        lane: Lane,
         run_start_ns: u64,
         graceful_stop: Duration,
         receipts: bool,
     ) -> Self {
+        let lane = scenario.lane(lane);
         let start_ns = run_start_ns + ns(scenario.start);
         let until_ns = start_ns.saturating_add(ns(scenario.executor.duration()));
         Self {
-            model: model(&scenario.executor, place.lane, shared.heap.as_ref(), start_ns),
-            pool: Pool::new(&scenario.connections, &scenario.target, place.of_machine),
+            model: model(&scenario.executor, lane, shared.heap.as_ref(), start_ns),
+            pool: Pool::new(&scenario.connections, &scenario.target, lane),
             tls: shared
                 .tls
                 .as_ref()

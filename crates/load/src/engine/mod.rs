@@ -39,7 +39,7 @@ use crate::measure::Interval;
 use crate::plan::{Lane, Plan, Scenario};
 use crate::receipts::Receipts;
 
-use course::{Course, Place, Shared};
+use course::{Course, Shared};
 use handover::{Handover, INTERVALS};
 pub(crate) use handshake::handshake;
 pub use trust::TlsError;
@@ -125,13 +125,11 @@ pub fn start(
     let mut running = Running { workers: Vec::new(), measured, spare: Vec::new(), control };
     let lanes = Lane::of_machine(machine, machines, threads);
     for (worker, lane) in lanes.enumerate() {
-        let of_machine = Lane { index: worker as u64, of: threads };
-        let place = Place { lane, of_machine };
         let (give_back, spare) = sync_channel(INTERVALS);
         running.spare.push(give_back);
         let part = Part {
             worker,
-            place,
+            lane,
             plan: Arc::clone(&plan),
             shared: shared.clone(),
             start_ns,
@@ -213,7 +211,7 @@ impl Running {
 /// What a worker's thread is given.
 struct Part {
     worker: usize,
-    place: Place,
+    lane: Lane,
     plan: Arc<Plan>,
     shared: Vec<Shared>,
     start_ns: u64,
@@ -231,8 +229,8 @@ impl Part {
         let plan = &*self.plan;
         let with_receipts = self.receipts.is_some();
         let courses = plan.scenarios.iter().zip(&self.shared).map(|(scenario, shared)| {
-            let (place, grace) = (self.place, plan.graceful_stop);
-            Course::new(scenario, shared, place, self.start_ns, grace, with_receipts)
+            let (lane, grace) = (self.lane, plan.graceful_stop);
+            Course::new(scenario, shared, lane, self.start_ns, grace, with_receipts)
         });
         let handover = Handover::new(self.worker, plan.shape(), self.start_ns, out, spare);
         let control = Arc::clone(&self.control);

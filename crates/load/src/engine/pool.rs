@@ -24,11 +24,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// For a worker that is one of its machine's.
-    pub(super) fn new(connections: &Connections, target: &Target, of_machine: Lane) -> Self {
-        let (Keeping::Alive { max } | Keeping::PerRequest { max, .. }) = connections.keeping;
-        // A worker without a connection could never send what is its part.
-        let share = of_machine.share(max as u64).max(1);
+    /// Those of one worker: its lane's part of all there may be.
+    pub(super) fn new(connections: &Connections, target: &Target, lane: Lane) -> Self {
+        let share = lane.share(connections.keeping.max() as u64);
         Self {
             keeping: connections.keeping,
             max: usize::try_from(share).expect("it is at most what it is a share of"),
@@ -37,7 +35,7 @@ impl Pool {
             targets: target.addresses.clone(),
             locals: connections.local.clone(),
             // Workers begin at different addresses.
-            made: usize::try_from(of_machine.index).expect("there are few workers"),
+            made: usize::try_from(lane.index).expect("there are few workers"),
         }
     }
 
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
     use crate::plan::{Protocol, Tls};
 
-    fn pool(targets: &[&str], locals: &[&str], max: usize, of_machine: Lane) -> Pool {
+    fn pool(targets: &[&str], locals: &[&str], max: usize, lane: Lane) -> Pool {
         let target = Target {
             https: false,
             host: "x".into(),
@@ -116,7 +114,7 @@ mod tests {
         Pool::new(
             &Connections { keeping, protocol, tls: Tls::default(), local },
             &target,
-            of_machine,
+            lane,
         )
     }
 
@@ -143,10 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn workers_share_the_connections_and_each_has_one() {
+    fn workers_share_the_connections() {
         let max = |index, max| pool(&["127.0.0.1:1"], &[], max, Lane { index, of: 3 }).max;
         assert_eq!([max(0, 7), max(1, 7), max(2, 7)], [3, 2, 2]);
-        assert_eq!(max(2, 1), 1);
         assert_eq!(pool(&["127.0.0.1:1"], &[], 1, ALONE).next().1, None);
     }
 }

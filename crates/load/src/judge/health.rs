@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::window::Window;
 use crate::measure::{Counts, Failure, Totals, Trend};
 use crate::outcome::{Ending, Health, KernelCounters};
-use crate::plan::{Executor, Keeping, Plan};
+use crate::plan::{Executor, Plan};
 
 /// A due request that is noticed within this is on time: the grain of a kernel's scheduling.
 const LAG_MS_UNHARMFUL: f64 = 1.0;
@@ -346,14 +346,11 @@ impl Facts<'_> {
         !self.plan.scenarios.iter().all(|s| matches!(s.executor, Executor::Arrivals(_)))
     }
 
-    /// Connections that open models may have at once on a machine.
+    /// Connections that open models may have at once.
     fn connections(&self) -> usize {
         let open =
             self.plan.scenarios.iter().filter(|s| matches!(s.executor, Executor::Arrivals(_)));
-        open.map(|scenario| match scenario.connections.keeping {
-            Keeping::Alive { max } | Keeping::PerRequest { max, .. } => max,
-        })
-        .sum()
+        open.map(|scenario| scenario.connections.keeping.max()).sum()
     }
 
     fn is_notable(&self, part: u64, whole: u64) -> bool {

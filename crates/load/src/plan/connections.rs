@@ -19,15 +19,15 @@ pub struct Connections {
 /// Whether connections outlive a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {
-    /// They do. Open models share `max` of them on each machine, made as they are needed, and a due
+    /// They do. An open model has `max` of them, which its workers share, made as they are needed, and a due
     /// request that finds none free waits; each user of a closed model has one of its own.
     Alive {
-        /// At least 1; over all workers of a machine.
+        /// At least 1; over all workers of all machines.
         max: usize,
     },
     /// Each request has a new one (`--connection-per-user`).
     PerRequest {
-        /// Connections open at once on a machine; a request beyond waits.
+        /// Connections open at once, over all machines; a request beyond waits.
         max: usize,
         /// Who closes: with `true` the request says `Connection: close` and the server closes first,
         /// so that TIME_WAIT stays with it; with `false` the generator closes first and has it.
@@ -36,7 +36,7 @@ pub enum Keeping {
 }
 
 impl Keeping {
-    /// Connections open at once on a machine.
+    /// Connections open at once, over all workers of all machines.
     pub fn max(self) -> usize {
         match self {
             Self::Alive { max } | Self::PerRequest { max, .. } => max,

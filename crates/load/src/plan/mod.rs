@@ -77,6 +77,24 @@ pub struct Scenario {
     pub late_max: Option<Duration>,
 }
 
+impl Scenario {
+    /// The part of it that the worker of `lane` has. The connections of an open model are shared, and
+    /// who sends needs one: where there are fewer of them than workers, the first workers send all.
+    pub fn lane(&self, lane: Lane) -> Lane {
+        match self.executor {
+            Executor::Arrivals(_) => lane.among(self.connections.keeping.max() as u64),
+            _ => lane,
+        }
+    }
+
+    /// How many of its `total` requests, users or connections machine `machine` has, out of
+    /// `machines` with so many workers each. The first machine has the most.
+    pub fn share(&self, total: u64, machine: u64, machines: u64, threads: usize) -> u64 {
+        let lanes = Lane::of_machine(machine, machines, threads as u64);
+        lanes.map(|lane| self.lane(lane).share(total)).sum()
+    }
+}
+
 impl Plan {
     /// The number of checks of each scenario: the shape of what is measured.
     pub fn shape(&self) -> Vec<usize> {

@@ -76,7 +76,7 @@ pub struct ScenarioOptions {
     /// A template, such as `{{uuid}}`.
     pub idempotency_key: Option<String>,
 
-    /// Connections at once, on each machine.
+    /// Connections at once, over all machines.
     pub connections: Option<String>,
     /// A new connection for each request.
     pub connection_per_user: Option<bool>,

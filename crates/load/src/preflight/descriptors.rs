@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Findings, Machine, connections_max, grouped};
+use super::{Division, Findings, Machine, grouped};
 use crate::plan::Plan;
 
 /// What a worker has beside its connections: its poller, timer and what wakes it, rounded up.
@@ -17,8 +17,8 @@ pub fn raise_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-pub(super) fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mut Findings) {
-    let connections: u64 = plan.scenarios.iter().map(|s| connections_max(s, machines)).sum();
+pub(super) fn check(plan: &Plan, division: Division, machine: &Machine, findings: &mut Findings) {
+    let connections: u64 = plan.scenarios.iter().map(|s| division.connections(s)).sum();
     let needed = connections + plan.threads as u64 * EACH_WORKER + BESIDE;
     if needed > machine.descriptors {
         let room = machine.descriptors.saturating_sub(needed - connections);
@@ -44,7 +44,7 @@ mod tests {
         let mut plan = fixture::plan();
         plan.scenarios[0].connections.keeping = Keeping::Alive { max };
         let mut findings = Findings::default();
-        check(&plan, 1, &Machine { descriptors, ..Machine::usual() }, &mut findings);
+        check(&plan, Division { machines: 1, threads: 1 }, &Machine { descriptors, ..Machine::usual() }, &mut findings);
         findings
     }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 pub use descriptors::raise_limit;
 pub use machine::Machine;
 
-use crate::plan::{Executor, Keeping, Plan, Scenario};
+use crate::plan::{Executor, Plan, Scenario};
 
 /// What was found, in sentences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,20 +38,31 @@ pub fn preflight(plan: &Plan, machines: u64) -> Findings {
 
 /// The part that is arithmetic.
 fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mut Findings) {
-    descriptors::check(plan, machines, machine, findings);
-    ports::check(plan, machines, machine, findings);
-    queues::check(plan, machines, machine, findings);
+    let division = Division { machines, threads: plan.threads };
+    descriptors::check(plan, division, machine, findings);
+    ports::check(plan, division, machine, findings);
+    queues::check(plan, division, machine, findings);
 }
 
-/// Connections that a scenario may have open at once on one of `machines` machines.
-fn connections_max(scenario: &Scenario, machines: u64) -> u64 {
-    let limit = match scenario.connections.keeping {
-        Keeping::Alive { max } | Keeping::PerRequest { max, .. } => max as u64,
-    };
-    match users_max(&scenario.executor) {
-        None => limit,
+/// What a plan is divided among.
+#[derive(Debug, Clone, Copy)]
+struct Division {
+    machines: u64,
+    /// Workers on each.
+    threads: usize,
+}
+
+impl Division {
+    /// The most that one machine has of `total` requests, users or connections of a scenario.
+    fn most(self, scenario: &Scenario, total: u64) -> u64 {
+        scenario.share(total, 0, self.machines, self.threads)
+    }
+
+    /// The most connections of a scenario that one machine has open at once.
+    fn connections(self, scenario: &Scenario) -> u64 {
         // Each user of a closed model has a connection of its own.
-        Some(users) => users.div_ceil(machines),
+        let all = users_max(&scenario.executor);
+        self.most(scenario, all.unwrap_or(scenario.connections.keeping.max() as u64))
     }
 }
 
@@ -103,11 +114,13 @@ mod tests {
     #[test]
     fn open_models_share_connections_and_users_have_their_own() {
         let mut scenario = fixture::scenario("default");
-        assert_eq!(connections_max(&scenario, 3), 10, "the limit is each machine's");
+        let one_of_three = |threads| Division { machines: 3, threads };
+        assert_eq!(one_of_three(1).connections(&scenario), 4, "the limit is that of all machines");
+        assert_eq!(one_of_three(8).connections(&scenario), 8, "the first workers have one each");
         let stage = |from, to| UserStage { duration: Duration::from_secs(1), from, to };
         let stages = vec![stage(0, 5), stage(5, 100), stage(100, 1)];
         scenario.executor = Executor::Users { stages, think: Think::default() };
-        assert_eq!(connections_max(&scenario, 3), 34);
+        assert_eq!(one_of_three(1).connections(&scenario), 34);
     }
 
     #[test]

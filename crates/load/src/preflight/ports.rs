@@ -10,7 +10,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Findings, Machine, connections_max, grouped, is_loopback};
+use super::{Division, Findings, Machine, grouped, is_loopback};
 use crate::judge::due_before;
 use crate::plan::{Executor, Keeping, LocalAddresses, Plan, Scenario};
 
@@ -24,7 +24,7 @@ const LOOKS: u32 = 1_000;
 /// The widest range, that of the command which mends a narrow one.
 const RANGE_WIDE: (u16, u16) = (1_024, 65_535);
 
-pub(super) fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mut Findings) {
+pub(super) fn check(plan: &Plan, division: Division, machine: &Machine, findings: &mut Findings) {
     let mut seen: Vec<&Scenario> = Vec::new();
     for scenario in &plan.scenarios {
         // Scenarios of one way share its ports.
@@ -33,7 +33,7 @@ pub(super) fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mu
         }
         seen.push(scenario);
         let all: Vec<_> = plan.scenarios.iter().filter(|s| same_way(s, scenario)).collect();
-        Way { scenarios: &all, machines, machine, pairs: pairs(scenario) }.check(findings);
+        Way { scenarios: &all, division, machine, pairs: pairs(scenario) }.check(findings);
     }
 }
 
@@ -54,7 +54,7 @@ fn pairs(scenario: &Scenario) -> u64 {
 /// All scenarios that connect from the same addresses to the same ones.
 struct Way<'a> {
     scenarios: &'a [&'a Scenario],
-    machines: u64,
+    division: Division,
     machine: &'a Machine,
     pairs: u64,
 }
@@ -69,11 +69,11 @@ impl Way<'_> {
         let (mut kept, mut held, mut held_for) = (0, 0, Duration::ZERO);
         for scenario in self.scenarios {
             match scenario.connections.keeping {
-                Keeping::Alive { .. } => kept += connections_max(scenario, self.machines),
+                Keeping::Alive { .. } => kept += self.division.connections(scenario),
                 Keeping::PerRequest { server_closes, .. } => {
                     let hold = if server_closes { Duration::ZERO } else { self.hold() };
                     held_for = held_for.max(hold);
-                    held += densest(scenario, hold).div_ceil(self.machines);
+                    held += self.division.most(scenario, densest(scenario, hold));
                 }
             }
         }
@@ -223,7 +223,7 @@ mod tests {
 
     fn found(plan: &Plan, machine: &Machine) -> Findings {
         let mut findings = Findings::default();
-        check(plan, 1, machine, &mut findings);
+        check(plan, Division { machines: 1, threads: 1 }, machine, &mut findings);
         findings
     }
 
@@ -336,7 +336,8 @@ mod tests {
     #[test]
     fn machines_divide_what_is_asked() {
         let mut findings = Findings::default();
-        check(&plan(REMOTE, 900.0, 120, false), 2, &Machine::usual(), &mut findings);
+        let two = Division { machines: 2, threads: 1 };
+        check(&plan(REMOTE, 900.0, 120, false), two, &Machine::usual(), &mut findings);
         assert_eq!(findings.errors, Vec::<String>::new());
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Findings, Machine, connections_max, grouped, is_loopback};
+use super::{Division, Findings, Machine, grouped, is_loopback};
 use crate::plan::{Executor, Keeping, Plan, Scenario};
 
 /// How long a server may pause without that what arrives meanwhile meets a full queue.
@@ -11,9 +11,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long a firewall remembers a connection that is over (`nf_conntrack_tcp_timeout_time_wait`).
 const REMEMBERED: Duration = Duration::from_secs(120);
 
-pub(super) fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mut Findings) {
+pub(super) fn check(plan: &Plan, division: Division, machine: &Machine, findings: &mut Findings) {
     let on_loopback = plan.scenarios.iter().filter(|s| s.target.addresses.iter().any(is_loopback));
-    let at_once: u64 = on_loopback.map(|s| burst(s, machines)).sum();
+    let at_once: u64 = on_loopback.map(|s| burst(s, division)).sum();
     if at_once > machine.somaxconn {
         findings.notes.push(format!(
             "Up to {} connections arrive within {} ms, and a listener of this machine lets {} wait: \
@@ -25,26 +25,28 @@ pub(super) fn check(plan: &Plan, machines: u64, machine: &Machine, findings: &mu
         ));
     }
     let Some(max) = machine.conntrack_max else { return };
-    let followed: f64 = plan.scenarios.iter().map(|s| remembered(s, machines)).sum();
-    if followed > max as f64 {
+    let followed: u64 = plan.scenarios.iter().map(|s| remembered(s, division)).sum();
+    if followed > max {
         findings.notes.push(format!(
             "If this machine's firewall follows connections, its table of {} may be full before the \
-             {followed:.0} that the plan makes within {} s, and further ones are dropped: \
+             {} that the plan makes within {} s, and further ones are dropped: \
              `sudo sysctl -w net.netfilter.nf_conntrack_max={:.0}`.",
             grouped(max),
+            grouped(followed),
             REMEMBERED.as_secs(),
-            followed * 1.5
+            followed as f64 * 1.5
         ));
     }
 }
 
 /// Connections that arrive within a pause of the server.
-fn burst(scenario: &Scenario, machines: u64) -> u64 {
-    let most = connections_max(scenario, machines);
+fn burst(scenario: &Scenario, division: Division) -> u64 {
+    let most = division.connections(scenario);
     match &scenario.executor {
         // Kept or not, connections are made no faster than requests are due.
         Executor::Arrivals(arrivals) => {
-            most.min(whole(arrivals.rate_max() / machines as f64 * PAUSE.as_secs_f64()))
+            let due = whole(arrivals.rate_max() * PAUSE.as_secs_f64());
+            most.min(division.most(scenario, due))
         }
         // Users come all at once.
         _ => most,
@@ -52,13 +54,13 @@ fn burst(scenario: &Scenario, machines: u64) -> u64 {
 }
 
 /// Connections made while the first of them is still remembered.
-fn remembered(scenario: &Scenario, machines: u64) -> f64 {
+fn remembered(scenario: &Scenario, division: Division) -> u64 {
     match (scenario.connections.keeping, &scenario.executor) {
         (Keeping::PerRequest { .. }, Executor::Arrivals(arrivals)) => {
-            let within = arrivals.rate_max() * REMEMBERED.as_secs_f64();
-            within.min(arrivals.count() as f64) / machines as f64
+            let within = whole(arrivals.rate_max() * REMEMBERED.as_secs_f64());
+            division.most(scenario, within.min(arrivals.count()))
         }
-        _ => connections_max(scenario, machines) as f64,
+        _ => division.connections(scenario),
     }
 }
 
@@ -83,7 +85,7 @@ mod tests {
 
     fn notes(plan: &Plan, machine: &Machine) -> Vec<String> {
         let mut findings = Findings::default();
-        check(plan, 1, machine, &mut findings);
+        check(plan, Division { machines: 1, threads: 1 }, machine, &mut findings);
         assert_eq!(findings.errors, Vec::<String>::new());
         findings.notes
     }

@@ -112,6 +112,33 @@ fn three_machines_send_what_one_would_to_the_last_request() {
     }
 }
 
+/// Each of the six workers would open at least one, if `--connections` were each one's own.
+#[test]
+fn repro_machines_and_workers_divide_the_connections_too() {
+    for connections in [1, 4, 9] {
+        // Slow enough for all of them to be busy.
+        let server = Server::start(|peer| {
+            while let Some(request) = peer.request()? {
+                thread::sleep(Duration::from_millis(50));
+                peer.answer(&request, crate::server::CREATED)?;
+            }
+            Ok(())
+        });
+        let mut options = options(&url(&server), "300/s", "500ms");
+        options.defaults.connections = Some(connections.to_string());
+        let (coordinator, address) = listening();
+        let machine = ThisMachine::default();
+        thread::scope(|scope| {
+            let agents: Vec<_> = (0..3).map(|_| scope.spawn(|| join(&address, &machine))).collect();
+            let group = gather(coordinator, 3);
+            let (totals, _) = run(group, &options, 3, false, |_| {}).expect("a run");
+            let counts = totals.counts(|_| true);
+            assert_eq!((counts.connections, counts.answered), (connections, 150));
+            agents.into_iter().for_each(|agent| agent.join().expect("no panic").expect("served"));
+        });
+    }
+}
+
 #[test]
 fn each_agent_keeps_the_receipts_of_its_part() {
     let server = Server::start(|peer| {
