@@ -151,7 +151,8 @@ impl Course {
     /// Whether nobody sends any more and nothing is under way.
     pub(super) fn has_ended(&self) -> bool {
         let over = match &self.model {
-            Model::Open(open) => open.is_over(),
+            // A rate is one over the whole of its time, whoever came last in it.
+            Model::Open(open) => self.stopped && open.is_over(),
             Model::Closed(closed) => closed.is_over(),
         };
         over && self.in_flight == 0

@@ -30,7 +30,9 @@ impl Window {
             };
             from = from.min(scenario.start);
             until = until.max((scenario.start + arrivals.duration()).min(stopped_at));
-            asked += due_before(arrivals, stopped_at.saturating_sub(scenario.start));
+            // A machine that hears of a stop a little later goes on for as long.
+            asked += due_before(arrivals, stopped_at.saturating_sub(scenario.start))
+                .max(measured.counts.due);
             started += measured.counts.started;
         }
         if from == Duration::MAX {
@@ -112,6 +114,19 @@ mod tests {
         let before =
             Window::of(&fixture::plan(), &Figures::new(&[1]).totals(), Some(Duration::ZERO));
         assert_eq!(before.expect("it is open").per_second(0), None);
+    }
+
+    #[test]
+    fn repro_no_more_is_sent_than_was_asked() {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..420 {
+            figures.due(0, Some(Waited::No));
+        }
+        figures.tick(4_200 * MS, 0.5);
+        let stopped_at = Some(Duration::from_secs(4));
+        let window = Window::of(&fixture::plan(), &figures.totals(), stopped_at);
+        let window = window.expect("it is open");
+        assert_eq!((window.asked, window.sent), (420, 420), "400 are due in 4 s");
     }
 
     #[test]

@@ -48,7 +48,14 @@ impl Gatherer {
 
     fn gather_now(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Glance {
         let open = |number: usize| plan.scenarios.get(number).is_some_and(is_open);
-        let window = self.recent.window(totals, open);
+        let mut window = self.recent.window(totals, open);
+        let end_ns = u64::try_from(plan.duration().as_nanos()).unwrap_or(u64::MAX);
+        // What is sent past the end was asked for before it; a tick that ends a little later is the
+        // last one in time.
+        let finishing = Duration::from_nanos(window.until_ns.saturating_sub(end_ns)) > TICK;
+        if !finishing {
+            window.until_ns = window.until_ns.min(end_ns);
+        }
         let counts = totals.counts(|_| true);
         let gauges = totals.gauges();
         let told = Duration::from_nanos(totals.until_ns).saturating_sub(plan.start());
@@ -65,7 +72,9 @@ impl Gatherer {
             window: Duration::from_nanos(window.until_ns - window.from_ns),
             rate: window.per_second(window.flows.iter().map(|flow| flow.started).sum()),
             asked: asked_between(plan, window.from_ns, window.until_ns)
+                .filter(|_| !finishing)
                 .map(|asked| window.per_second(asked)),
+            finishing,
             sent: counts.started,
             dropped: counts.dropped,
             ended: counts.ended,
@@ -86,7 +95,7 @@ impl Gatherer {
             checks_passed,
             thresholds: thresholds(plan, judged),
             invalid: invalid(plan, totals, at),
-            scenarios: rows(plan, totals, &window),
+            scenarios: rows(plan, totals, &window, finishing),
             moments: self.history.update(plan, totals).to_vec(),
         }
     }
@@ -169,7 +178,7 @@ fn target(plan: &Plan) -> String {
     }
 }
 
-fn rows(plan: &Plan, totals: &Totals, window: &Window) -> Vec<ScenarioRow> {
+fn rows(plan: &Plan, totals: &Totals, window: &Window, finishing: bool) -> Vec<ScenarioRow> {
     if plan.scenarios.len() < 2 {
         return Vec::new();
     }
@@ -180,6 +189,7 @@ fn rows(plan: &Plan, totals: &Totals, window: &Window) -> Vec<ScenarioRow> {
             name: scenario.name.clone(),
             rate: window.per_second(flow.started),
             asked: asked_of(scenario, window.from_ns, window.until_ns)
+                .filter(|_| !finishing)
                 .map(|asked| window.per_second(asked)),
             ended: so_far.counts.ended,
             failed: so_far.counts.failed,
@@ -269,6 +279,25 @@ mod tests {
         hand_over(&mut totals, 0, 9);
         assert!(gatherer.gather(&plan, &totals, at + TICK).is_none());
         assert!(gatherer.gather(&plan, &totals, at + 2 * TICK).is_some());
+    }
+
+    #[test]
+    fn repro_past_the_end_nothing_is_asked() {
+        let [rate, duration] = ["100/s", "2s"].map(|text| Some(text.to_owned()));
+        let plan = plan(ScenarioOptions { rate, duration, ..Default::default() });
+        let mut totals = Totals::new(&plan.shape());
+        let mut gatherer = Gatherer::default();
+        // The last tick in time is a little late; those behind it are of requests that were.
+        for (until_ms, asked) in [(1_000, Some(100.0)), (2_100, Some(100.0)), (3_000, None)] {
+            let mut recorder = Recorder::new(0, &[1]);
+            (0..100).for_each(|_| recorder.started(0, false));
+            let next = Box::new(Interval::new(0, &[1]));
+            totals.add(0, &recorder.take(until_ms * 1_000_000, Gauges::default(), next));
+            let at = Duration::from_millis(until_ms);
+            let glance = gatherer.gather(&plan, &totals, at).expect("there is something new");
+            let found = (glance.rate, glance.asked, glance.finishing);
+            assert_eq!(found, (100.0, asked, asked.is_none()), "{until_ms} ms");
+        }
     }
 
     #[test]

@@ -22,8 +22,11 @@ pub struct Glance {
     pub window: Duration,
     /// Requests sent a second, in the last seconds.
     pub rate: f64,
-    /// Requests that the plan asked for, a second, in the same time; `None` with a closed model.
+    /// Requests that the plan asked for, a second, in the same time; `None` with a closed model, and
+    /// once the time to send in is over.
     pub asked: Option<f64>,
+    /// Whether it is over, and only what is late or under way remains.
+    pub finishing: bool,
     /// Requests sent.
     pub sent: u64,
     /// Requests that a cap forbade to send.

@@ -83,6 +83,10 @@ fn line(glance: &Glance) -> String {
     if let Some(asked) = glance.asked {
         line.push_str(&format!(" of {}", format::per_second(asked)));
     }
+    if glance.finishing {
+        let left = format::whole(glance.in_flight + glance.waiting);
+        line.push_str(&format!("  {left} still under way"));
+    }
     line.push_str(&format!("  p99 {}", format::time_or_dash(glance.recent.p99)));
     line.push_str(&format!("  {} failed", format::whole(glance.failed)));
     if glance.dropped > 0 {
@@ -118,11 +122,12 @@ mod tests {
         glance.failed = 1_204;
         glance.dropped = 3;
         glance.invalid = vec!["late".to_owned()];
+        (glance.finishing, glance.in_flight, glance.waiting) = (true, 4, 1_000);
         let threshold = |passed| ThresholdRow { passed, ..ThresholdRow::default() };
         glance.thresholds = vec![threshold(true), threshold(false)];
         assert_eq!(
             line(&glance),
-            "12.0s / 60.0s  16,667/s  p99 1.20 ms  1,204 failed  3 dropped  \
+            "12.0s / 60.0s  16,667/s  1,004 still under way  p99 1.20 ms  1,204 failed  3 dropped  \
              1 of 2 thresholds fail  INVALID"
         );
     }

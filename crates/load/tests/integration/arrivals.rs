@@ -25,6 +25,17 @@ fn every_request_is_sent_once_and_none_before_its_time() {
     assert!(ran.intervals >= 4, "a second is four ticks, not {}", ran.intervals);
 }
 
+/// Otherwise five requests in a second would be told as more than six a second: the last is due
+/// after 0.8 s.
+#[test]
+fn repro_a_run_lasts_as_long_as_it_was_told_to() {
+    let server = Server::friendly();
+    let ran = run(plan(scenario(server.address, rate(5.0, 1_000))));
+    assert_eq!(ran.counts().answered, 5);
+    let lasted = Duration::from_nanos(ran.totals.until_ns).as_secs_f64();
+    assert!((1.0..1.2).contains(&lasted), "{lasted} s");
+}
+
 #[test]
 fn a_ramp_has_the_area_under_it() {
     let server = Server::friendly();
