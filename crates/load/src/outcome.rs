@@ -100,6 +100,8 @@ pub struct Reconciliation {
 pub mod exit {
     /// Everything held.
     pub const PASSED: u8 = 0;
+    /// The same, but a report or an output of points could not be written.
+    pub const NOT_WRITTEN: u8 = 1;
     /// A threshold did not hold, whether or not the run was ended for it (k6).
     pub const THRESHOLDS: u8 = 99;
     /// What was asked for cannot be done: nothing was sent (k6's "invalid configuration").

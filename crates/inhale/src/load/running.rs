@@ -52,13 +52,17 @@ pub(super) fn run(flags: &LoadFlags, options: &Options) -> Result<ExitCode, Fail
             with_agents(group, flags, options.clone(), &context, &mut watchers.all(), &stop)
         }
     };
-    let out_failures = watchers.close();
+    let mut failures = watchers.close();
     let (plan, totals, mut outcome) = ran.inspect_err(|_| remove_empty_receipts(flags))?;
-    outcome.health.warnings.extend(out_failures);
-    for failure in telling.tell(&plan, &totals, &outcome) {
+    outcome.health.warnings.extend(failures.iter().cloned());
+    failures.extend(telling.tell(&plan, &totals, &outcome));
+    for failure in &failures {
         errln!("inhale load: {failure}");
     }
-    Ok(ExitCode::from(outcome.exit_code()))
+    Ok(ExitCode::from(match outcome.exit_code() {
+        exit::PASSED if !failures.is_empty() => exit::NOT_WRITTEN,
+        code => code,
+    }))
 }
 
 fn context(flags: &LoadFlags) -> Result<RunContext, String> {

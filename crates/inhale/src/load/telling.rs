@@ -1,7 +1,7 @@
 //! What is told once a run has ended: the report, and the files that were asked for.
 
 use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal as _, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
 use std::path::Path;
 
 use ::load::measure::Totals;
@@ -32,6 +32,7 @@ impl<'a> Telling<'a> {
                 writable(path).map_err(|error| format!("--{flag} {}: {error}", path.display()))?;
             }
         }
+        each_its_own(flags)?;
         Ok(Self { flags, columns })
     }
 
@@ -50,16 +51,46 @@ impl<'a> Telling<'a> {
         if let Some(path) = &self.flags.html {
             write(path, html::render(plan, totals, outcome));
         }
-        if self.flags.json {
-            outln!("{}", figures());
+        let report = if self.flags.json {
+            figures().to_string()
         } else {
             let no_color = std::env::var_os("NO_COLOR");
             let colour = colour_wanted(stdout().is_terminal(), no_color.as_deref());
             let options = TextOptions { columns: self.columns.clone(), colour };
-            outln!("{}", text::render(plan, totals, outcome, &options).trim_end());
+            text::render(plan, totals, outcome, &options).trim_end().to_owned()
+        };
+        let mut out = stdout().lock();
+        match writeln!(out, "{report}").and_then(|()| out.flush()) {
+            // A reader that went away (`inhale … | head`) is no error of ours.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                failures
+                    .push(format!("the report could not be written to standard output: {error}"));
+            }
+            _ => {}
         }
         failures
     }
+}
+
+/// Refuses two outputs to one file, of which the later would be written over the earlier.
+fn each_its_own(flags: &OutputFlags) -> Result<(), String> {
+    let points = flags.out.iter().filter_map(|text| text.split_once('='));
+    let points = points.map(|(_, path)| ("out", Path::new(path)));
+    let reports = [("html", &flags.html), ("summary-export", &flags.summary_export)];
+    let reports = reports.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
+    let mut seen: Vec<(&str, &Path)> = Vec::new();
+    for (flag, path) in reports.chain(points) {
+        // What is no file, such as /dev/null, has nothing to lose.
+        if path.exists() && !path.is_file() {
+            continue;
+        }
+        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == path) {
+            let path = path.display();
+            return Err(format!("--{flag} {path}: --{other} writes there; name another file"));
+        }
+        seen.push((flag, path));
+    }
+    Ok(())
 }
 
 /// Sees whether a file can be written. One that is there keeps what it holds until there is something

@@ -142,6 +142,49 @@ fn repro_more_threads_than_requests_are_no_overload() {
 }
 
 #[test]
+fn repro_what_cannot_be_written_is_an_exit_code() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let few = ["-u", "1", "-i", "5"];
+    for (flag, value) in [
+        ("-o", "json=/dev/full"),
+        ("-o", "csv=/dev/full"),
+        ("--html", "/dev/full"),
+        ("--summary-export", "/dev/full"),
+    ] {
+        let output = load(&server, &[&few[..], &[flag, value]].concat());
+        assert_eq!(output.status.code(), Some(exit::NOT_WRITTEN.into()), "{output:?}");
+        let said = String::from_utf8(output.stderr).expect("it is text");
+        assert!(said.contains("/dev/full") && said.contains("No space left"), "{flag}: {said}");
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+    let words = words(&server, &few);
+    let child = Command::new(PROGRAM).args(&words).stdout(full).stderr(Stdio::piped()).spawn();
+    let output = ended(child.expect("it starts"));
+    let said = String::from_utf8(output.stderr).expect("it is text");
+    assert_eq!(output.status.code(), Some(exit::NOT_WRITTEN.into()), "{said}");
+    assert!(said.contains("standard output"), "{said}");
+    assert_eq!(server.figure(ACCEPTED), 25, "all of them ran");
+    printed(
+        load(&server, &[&few[..], &["--html", "/dev/null", "-o", "csv=/dev/null"]].concat()),
+        0,
+    );
+    server.stop();
+}
+
+#[test]
+fn repro_two_outputs_of_one_file_are_refused() {
+    let notes = tempfile::tempdir().expect("a folder can be made");
+    let file = notes.path().join("figures").to_str().expect("it is text").to_owned();
+    let points = format!("csv={file}");
+    let url = "http://127.0.0.1:1/api/usages";
+    let output = run(&["load", url, "--quiet", "--summary-export", &file, "-o", &points], &[]);
+    let said = String::from_utf8(output.stderr).expect("it is text");
+    assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{said}");
+    assert!(said.contains("--summary-export writes there"), "{said}");
+}
+
+#[test]
 fn nobody_there_is_told_before_anything_is_sent() {
     let notes = tempfile::tempdir().expect("a folder can be made");
     let path = |name: &str| notes.path().join(name).to_str().expect("it is text").to_owned();

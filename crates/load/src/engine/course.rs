@@ -33,6 +33,8 @@ pub(super) struct Course {
     pub(super) until_ns: u64,
     /// When the time for those under way is over, too.
     pub(super) grace_until_ns: u64,
+    /// The most users, or connections, that were seen since the last tick.
+    users_max: u64,
     /// Requests under way.
     pub(super) in_flight: usize,
     /// Whether no new requests are begun but those that are late.
@@ -105,6 +107,7 @@ impl Course {
             late_max_ns: scenario.late_max.map_or(u64::MAX, ns),
             until_ns,
             grace_until_ns: until_ns.saturating_add(ns(graceful_stop)),
+            users_max: 0,
             in_flight: 0,
             stopped: false,
             over: false,
@@ -140,12 +143,19 @@ impl Course {
         }
     }
 
-    /// Users at work, or connections that are open.
-    pub(super) fn users(&self) -> u64 {
-        match &self.model {
+    /// Notes how many users are at work, or connections open, before some of them go.
+    pub(super) fn note_users(&mut self) {
+        let users = match &self.model {
             Model::Open(_) => self.pool.open() as u64,
             Model::Closed(closed) => closed.at_work(self.in_flight),
-        }
+        };
+        self.users_max = self.users_max.max(users);
+    }
+
+    /// The most there were since the last tick, which this one is.
+    pub(super) fn take_users(&mut self) -> u64 {
+        self.note_users();
+        std::mem::take(&mut self.users_max)
     }
 
     /// Whether nobody sends any more and nothing is under way.

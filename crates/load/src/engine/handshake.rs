@@ -1,7 +1,8 @@
-//! One handshake of TLS before the run, so that a certificate which nobody trusts is told of before
-//! the first request and not once for each.
+//! One handshake before the run, of TLS or of HTTP/2 without it, so that a certificate which nobody
+//! trusts, or a server that speaks another protocol, is told of before the first request and not once
+//! for each.
 
-use std::io;
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use rustls::{AlertDescription, ClientConnection, Error};
@@ -13,21 +14,18 @@ use super::trust;
 /// Makes a handshake with one address of a scenario's target, as its requests will.
 ///
 /// # Errors
-/// What is wrong, with the flag to change. Of a target of `http://` nothing is.
+/// What is wrong, with the flag to change. Of HTTP/1.1 without TLS nothing is.
 pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), String> {
     let opening = trust::opening(scenario).map_err(|error| error.to_string())?;
-    let Some(opening) = opening else { return Ok(()) };
+    let is_http2 = matches!(scenario.connections.protocol, Protocol::Http2 { .. });
+    let Some(opening) = opening else {
+        return if is_http2 { prior_knowledge(scenario, address) } else { Ok(()) };
+    };
     let failed = |why: &str| format!("{address} makes no handshake of TLS: {why}.");
     let mut tls = ClientConnection::new(opening.config, opening.name)
         .map_err(|error| failed(&error.to_string()))?;
     let timeout = scenario.connect_timeout;
-    let mut socket = TcpStream::connect_timeout(&address, timeout)
-        .and_then(|socket| {
-            socket.set_read_timeout(Some(timeout))?;
-            socket.set_write_timeout(Some(timeout))?;
-            Ok(socket)
-        })
-        .map_err(|error| failed(&error.to_string()))?;
+    let mut socket = connect(scenario, address).map_err(|error| failed(&error.to_string()))?;
     while tls.is_handshaking() {
         tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error)))?;
     }
@@ -40,10 +38,48 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
         return Err(failed(&in_words(&error)));
     }
     let speaks_http2 = tls.alpn_protocol() == Some(b"h2");
-    if matches!(scenario.connections.protocol, Protocol::Http2 { .. }) && !speaks_http2 {
+    if is_http2 && !speaks_http2 {
         return Err(format!("{address} does not speak HTTP/2: leave --http2 out."));
     }
     Ok(())
+}
+
+/// Begins HTTP/2 as with a server that is known to speak it without TLS (RFC 9113, section 3.3): what
+/// it says first must be a frame of SETTINGS, of the connection as a whole.
+fn prior_knowledge(scenario: &Scenario, address: SocketAddr) -> Result<(), String> {
+    const PREFACE_AND_SETTINGS: &[u8] =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+    const SETTINGS: u8 = 4;
+    let answer = connect(scenario, address).and_then(|mut socket| {
+        socket.write_all(PREFACE_AND_SETTINGS)?;
+        // Length, type, flags and stream of the first frame.
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).map(|()| head)
+    });
+    match answer {
+        Ok([_, _, _, SETTINGS, _, 0, 0, 0, 0]) => Ok(()),
+        Err(error) if is_timeout(&error) => Err(format!(
+            "{address} said nothing of HTTP/2 within {:.1} s: leave --http2 out, write https:// if \
+             that is meant, or allow more time with --connect-timeout.",
+            scenario.connect_timeout.as_secs_f64()
+        )),
+        _ => Err(format!(
+            "{address} does not speak HTTP/2 without TLS: leave --http2 out, or write https:// if that \
+             is meant."
+        )),
+    }
+}
+
+fn connect(scenario: &Scenario, address: SocketAddr) -> io::Result<TcpStream> {
+    let timeout = scenario.connect_timeout;
+    let socket = TcpStream::connect_timeout(&address, timeout)?;
+    socket.set_read_timeout(Some(timeout))?;
+    socket.set_write_timeout(Some(timeout))?;
+    Ok(socket)
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
 fn of_rustls(error: &io::Error) -> Option<&Error> {
@@ -65,6 +101,12 @@ fn in_words(error: &io::Error) -> String {
         )) => format!(
             "it refuses us ({error}); show it a certificate with --cert FILE and --key FILE"
         ),
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            "it does not speak the version of HTTP; leave --http2 out, or put it in".to_owned()
+        }
+        None if is_timeout(error) => "it said nothing in time; write http:// if that is meant, or \
+             allow more time with --connect-timeout"
+            .to_owned(),
         Some(Error::InvalidMessage(_)) => {
             "what answers there is not TLS; write http:// if that is meant".to_owned()
         }

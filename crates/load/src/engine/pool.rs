@@ -111,11 +111,7 @@ mod tests {
         };
         let keeping = Keeping::Alive { max };
         let protocol = Protocol::Http1;
-        Pool::new(
-            &Connections { keeping, protocol, tls: Tls::default(), local },
-            &target,
-            lane,
-        )
+        Pool::new(&Connections { keeping, protocol, tls: Tls::default(), local }, &target, lane)
     }
 
     const ALONE: Lane = Lane { index: 0, of: 1 };

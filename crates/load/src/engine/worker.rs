@@ -212,6 +212,7 @@ impl<'a> Worker<'a> {
         }
         if !course.stopped && now_ns >= course.until_ns {
             course.stopped = true;
+            course.note_users();
             if let Model::Closed(closed) = &mut course.model {
                 closed.stop();
                 self.recorder.left_over(scenario, closed.give_up());
@@ -226,6 +227,7 @@ impl<'a> Worker<'a> {
         }
         if self.courses[scenario].has_ended() {
             self.courses[scenario].over = true;
+            self.courses[scenario].note_users();
             self.close_all(scenario);
         }
         now_ns
@@ -244,6 +246,7 @@ impl<'a> Worker<'a> {
                 continue;
             }
             course.stopped = true;
+            course.note_users();
             let grace_ns = if asked == STOP_NOW { 0 } else { ns(self.plan.graceful_stop) };
             course.grace_until_ns = course.grace_until_ns.min(now_ns + grace_ns);
             match &mut course.model {
@@ -271,11 +274,11 @@ impl<'a> Worker<'a> {
         self.wall_offset_ns = clock::wall_ns().wrapping_sub(clock::now_ns());
     }
 
-    fn gauges(&self) -> Gauges {
+    fn gauges(&mut self) -> Gauges {
         Gauges {
             in_flight: self.flights.len() as u64,
             waiting: self.courses.iter().map(Course::waiting).sum(),
-            users: self.courses.iter().map(Course::users).sum(),
+            users: self.courses.iter_mut().map(Course::take_users).sum(),
             cpu_ns: 0,
         }
     }

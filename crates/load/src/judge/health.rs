@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::window::Window;
 use crate::measure::{Counts, Failure, Totals, Trend};
 use crate::outcome::{Ending, Health, KernelCounters};
-use crate::plan::{Executor, Plan};
+use crate::plan::{Executor, Metric, Plan, Threshold};
 
 /// A due request that is noticed within this is on time: the grain of a kernel's scheduling.
 const LAG_MS_UNHARMFUL: f64 = 1.0;
@@ -119,6 +119,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
     let invalid = [facts.lag(), facts.cpu(), facts.no_socket(), facts.undelivered()];
     let warnings = [
         facts.ended_early(),
+        facts.failed(totals),
         facts.closed_model(),
         facts.lag_noticeable(),
         facts.cpu_high(),
@@ -233,6 +234,29 @@ impl Facts<'_> {
             "The run was ended {why} after {:.1} s of {:.1} s; the figures are of that part.",
             at.as_secs_f64(),
             self.plan.duration().as_secs_f64()
+        ))
+    }
+
+    /// That so many failed is in the figures; but without a threshold the exit code hides it.
+    fn failed(&self, totals: &Totals) -> Option<String> {
+        use Metric::{CheckFailureRate, Checks, HttpReqFailed};
+        let watched =
+            |it: &Threshold| matches!(it.metric, Checks | CheckFailureRate | HttpReqFailed);
+        if self.plan.thresholds.iter().any(watched) {
+            return None;
+        }
+        let (failed, ended) = (self.counts.failed, self.counts.ended);
+        let (made, passed) = totals.checks(|_| true);
+        let (what, threshold) = if self.is_notable(failed, ended) {
+            (format!("{failed} of {ended} requests"), "http_req_failed: rate<0.01")
+        } else if self.is_notable(made - passed, made) {
+            (format!("{} of {made} checks", made - passed), "check_failure_rate: rate<0.01")
+        } else {
+            return None;
+        };
+        Some(format!(
+            "{what} failed, and no threshold says how many may: with --threshold '{threshold}' such a \
+             run fails."
         ))
     }
 

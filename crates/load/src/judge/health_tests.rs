@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixture::{self, Figures, MS, Waited};
 use crate::measure::Ended;
+use crate::plan::{Aggregate, Comparison};
 
 const COMPLETED: Evidence = Evidence {
     elapsed: Duration::from_secs(10),
@@ -43,6 +44,35 @@ fn a_prompt_generator_is_well() {
     assert!((health.achieved_per_second - 100.0).abs() < 1e-9);
     assert!(health.schedule_lag_p99_ms.is_some_and(|lag_ms| lag_ms < 0.001));
     assert!((health.worker_cpu_shares[0] - 0.1).abs() < 1e-9);
+}
+
+#[test]
+fn repro_failures_that_no_threshold_limits_are_said() {
+    let of = |status, checks_passed, metric: Option<Metric>| {
+        let mut plan = fixture::plan();
+        let threshold = |metric| Threshold {
+            text: "some threshold".to_owned(),
+            metric,
+            tags: std::collections::BTreeMap::new(),
+            aggregate: Aggregate::Rate,
+            comparison: Comparison::Below,
+            value: 0.5,
+            abort_after: None,
+        };
+        plan.thresholds = metric.map(threshold).into_iter().collect();
+        let mut figures = Figures::new(&[1]);
+        for number in 0..1_000 {
+            let failing = number < 20;
+            let (status, passed) = if failing { (status, checks_passed) } else { (201, 1) };
+            figures.ended(0, 0, 5 * MS, Ended::Answered(status), passed);
+        }
+        judged(&plan, figures).warnings
+    };
+    check(&of(503, 0, None), &["20 of 1000 requests failed", "http_req_failed: rate<0.01"]);
+    check(&of(200, 0, None), &["20 of 1000 checks failed", "check_failure_rate: rate<0.01"]);
+    assert_eq!(of(201, 1, None), Vec::<String>::new());
+    assert_eq!(of(503, 0, Some(Metric::HttpReqFailed)), Vec::<String>::new());
+    check(&of(503, 0, Some(Metric::HttpReqs)), &["20 of 1000 requests failed"]);
 }
 
 #[test]

@@ -44,7 +44,12 @@ mod tests {
         let mut plan = fixture::plan();
         plan.scenarios[0].connections.keeping = Keeping::Alive { max };
         let mut findings = Findings::default();
-        check(&plan, Division { machines: 1, threads: 1 }, &Machine { descriptors, ..Machine::usual() }, &mut findings);
+        check(
+            &plan,
+            Division { machines: 1, threads: 1 },
+            &Machine { descriptors, ..Machine::usual() },
+            &mut findings,
+        );
         findings
     }
 

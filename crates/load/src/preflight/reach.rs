@@ -6,14 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use crate::engine::handshake;
 use crate::plan::{LocalAddresses, Plan, Scenario};
 
-/// Connects once to each address of each target, and makes a handshake of TLS where one is wanted.
+/// Connects once to each address of each target, and makes a handshake of TLS or of HTTP/2 where one
+/// is wanted.
 /// Says what is wrong.
 pub(super) fn targets(plan: &Plan) -> Vec<String> {
     let mut seen = Vec::new();
     let mut errors = Vec::new();
     for scenario in &plan.scenarios {
         for address in &scenario.target.addresses {
-            let what = (address, scenario.target.https, &scenario.target.host);
+            let Scenario { target, connections, .. } = scenario;
+            let what = (address, target.https, &target.host, connections.protocol);
             if seen.contains(&what) {
                 continue;
             }

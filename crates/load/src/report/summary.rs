@@ -75,7 +75,7 @@ fn metrics(
         let times = views::durations(totals, &name, |scenario| part.holds(scenario));
         metrics.insert(name, figures(&times, columns));
     }
-    let users = views::users(plan, totals, outcome);
+    let users = views::users(plan, totals);
     metrics.insert("vus".to_owned(), gauge(users.last, users.min, users.max));
     metrics.insert("vus_max".to_owned(), gauge(users.allowed, users.allowed, users.allowed));
     add_thresholds(&mut metrics, plan, outcome);

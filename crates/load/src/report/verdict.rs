@@ -20,7 +20,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
-    /// Everything held.
+    /// No threshold was crossed, and nothing spoils the figures.
     Passed,
     /// A threshold did not.
     Failed,
@@ -79,7 +79,7 @@ impl Verdict {
     /// What the figures are worth, in a sentence.
     pub fn meaning(&self) -> &'static str {
         match self.kind {
-            VerdictKind::Passed => "Everything that was asked of the run held.",
+            VerdictKind::Passed => "No threshold was crossed, and the figures are the server's.",
             VerdictKind::Failed => "The figures are the server's, and they are not good enough.",
             VerdictKind::Interrupted => "The figures are of the part of the run before its end.",
             VerdictKind::Invalid => {

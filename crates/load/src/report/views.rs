@@ -6,7 +6,6 @@ use std::str::FromStr;
 use super::format::real;
 use super::words::{MetricName, aggregate_name};
 use crate::measure::{TotalTimes, Totals, Trend};
-use crate::outcome::Outcome;
 use crate::plan::{Aggregate, Executor, Plan};
 
 /// The figures of a distribution that reports show, in their order (`--summary-trend-stats`).
@@ -145,11 +144,10 @@ pub(super) struct Users {
 }
 
 /// See [`Users`].
-pub(super) fn users(plan: &Plan, totals: &Totals, outcome: &Outcome) -> Users {
-    let machines = u64::try_from(outcome.machines.len().max(1)).unwrap_or(1);
+pub(super) fn users(plan: &Plan, totals: &Totals) -> Users {
     let allowed = plan.scenarios.iter().map(|scenario| match &scenario.executor {
         Executor::Arrivals(_) => {
-            machines * u64::try_from(scenario.connections.keeping.max()).unwrap_or(u64::MAX)
+            u64::try_from(scenario.connections.keeping.max()).unwrap_or(u64::MAX)
         }
         Executor::Users { stages, .. } => {
             stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(0)

@@ -65,6 +65,16 @@ fn repro_users_who_think_end_with_the_grace() {
     }
 }
 
+/// What the last tick said was how many were left after the end: none.
+#[test]
+fn repro_users_who_think_are_there_until_the_end() {
+    let server = Server::friendly();
+    let ran = run(plan(scenario(server.address, users(3, 1_000, 300))));
+    let points = ran.totals.timeline.points();
+    let users: Vec<u64> = points.iter().take(4).map(|point| point.users_max).collect();
+    assert_eq!(users, [3; 4], "each quarter of the second has all of them");
+}
+
 #[test]
 fn iterations_that_are_left_are_dropped() {
     let server = Server::start(|peer| {

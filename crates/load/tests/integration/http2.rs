@@ -134,6 +134,43 @@ fn fifty(address: SocketAddr, change: impl Fn(&mut Scenario)) -> Ran {
     ran
 }
 
+/// Each request was closed or answered in HTTP/1.1, and told as a failure of its own.
+#[test]
+fn repro_a_server_without_http2_is_told_before_the_first_request() {
+    let told = |address| {
+        let mut scenario = scenario(address, rate(100.0, 100));
+        scenario.connections.protocol = Protocol::Http2 { streams_max: 1 };
+        scenario.connect_timeout = Duration::from_millis(300);
+        load::preflight::preflight(&plan(scenario), 1).errors
+    };
+    let speaking = |first: &'static [u8]| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("all of it is ours");
+                let _ = stream.write_all(first);
+                // One that has nothing to say keeps its connections.
+                if first.is_empty() {
+                    held.push(stream);
+                }
+            }
+        });
+        address
+    };
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    assert_eq!(told(speaking(settings)), Vec::<String>::new());
+    for (first, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak HTTP/2 without TLS"),
+        (b"HTTP", "leave --http2 out"),
+        (b"", "--connect-timeout"),
+    ] {
+        let errors = told(speaking(first));
+        assert!(errors.len() == 1 && errors[0].contains(words), "{words}: {errors:?}");
+    }
+}
+
 #[test]
 fn requests_share_connections() {
     let server = Http2Server::start(Manner { delay: Duration::from_millis(20), ..FRIENDLY });

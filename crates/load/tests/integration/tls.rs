@@ -236,6 +236,7 @@ fn preflight(address: SocketAddr, tls: Tls, protocol: Protocol) -> Vec<String> {
     scenario.target.https = true;
     scenario.connections.tls = tls;
     scenario.connections.protocol = protocol;
+    scenario.connect_timeout = Duration::from_secs(1);
     load::preflight::preflight(&plan(scenario), 1).errors
 }
 
@@ -270,4 +271,7 @@ fn what_tls_refuses_is_told_before_the_first_request() {
     check(asking.address, known(), Protocol::Http1, Some("--cert FILE"));
     check(plain_address, known(), Protocol::Http1, Some("write http://"));
     check(server.address, known(), Protocol::Http2 { streams_max: 1 }, Some("--http2"));
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent_address = silent.local_addr().expect("it is bound");
+    check(silent_address, known(), Protocol::Http1, Some("--connect-timeout"));
 }

@@ -106,7 +106,7 @@ fn execution(plan: &Plan, totals: &Totals, outcome: &Outcome, columns: &Columns)
     rows.extend(with_parts(plan, "iterations", |name, of| {
         counter(name, totals.counts(of).ended, outcome)
     }));
-    let users = views::users(plan, totals, outcome);
+    let users = views::users(plan, totals);
     let range = |min: u64, max: u64| [format!("min={min}"), format!("max={max}")];
     let [min, max] = range(users.min, users.max);
     rows.push(Row::values("vus", [users.last.to_string(), min, max]));
