@@ -184,6 +184,17 @@ fn repro_two_outputs_of_one_file_are_refused() {
     assert!(said.contains("--summary-export writes there"), "{said}");
 }
 
+/// It was looked up again and again.
+#[test]
+fn repro_an_agent_of_no_address_is_refused() {
+    for join in ["foo", "foo:", ":x", "127.0.0.1:0", "foo:99999"] {
+        let output = run(&["load", "agent", "--join", join], &[SECRET]);
+        let said = String::from_utf8(output.stderr).expect("it is text");
+        assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{said}");
+        assert!(said.contains("--join") && said.contains("HOST:PORT"), "{said}");
+    }
+}
+
 #[test]
 fn nobody_there_is_told_before_anything_is_sent() {
     let notes = tempfile::tempdir().expect("a folder can be made");

@@ -39,7 +39,7 @@ pub enum TlsError {
     #[error("no certificate can be for `{0}`")]
     Name(String),
     /// The key does not go with the certificate, or something like it.
-    #[error("the client's certificate cannot be used: {0}")]
+    #[error("the client's certificate cannot be used with its key (--cert, --key): {0}")]
     Client(String),
 }
 

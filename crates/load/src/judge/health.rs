@@ -177,12 +177,12 @@ impl Facts<'_> {
         let late = self.lag_p99_ms.is_some_and(|lag_ms| lag_ms > LAG_MS_UNHARMFUL)
             || self.is_notable(self.open.waited + self.waiting, self.open.due);
         let what = match (late, self.has_closed()) {
-            (true, _) => "while requests were late",
-            (false, true) => "so the rate and the latencies are what it could do, not the server",
+            (true, _) => " while requests were late",
+            (false, true) => ", so the rate and the latencies are what it could do, not the server",
             (false, false) => return None,
         };
         Some(format!(
-            "A worker of the generator used {:.0}% of a core {what}. Use more workers (--threads, \
+            "A worker of the generator used {:.0}% of a core{what}. Use more workers (--threads, \
              now {}) where there are cores for them, or more machines (`inhale load agent`).",
             self.cpu_share_max * 100.0,
             self.workers
@@ -318,9 +318,13 @@ impl Facts<'_> {
     fn dropped(&self) -> Option<String> {
         let dropped = self.counts.dropped;
         (dropped > 0).then(|| {
+            let why = match self.evidence.ending {
+                Ending::Completed => "a limit of the plan forbade it",
+                Ending::Aborted | Ending::Interrupted => "the run was ended or a limit forbade it",
+            };
             format!(
-                "{dropped} iterations were due and not started, because a limit of the plan forbade \
-                 it (dropped_iterations); the latencies know nothing of them."
+                "{dropped} iterations were due and not started, because {why} \
+                 (dropped_iterations); the latencies know nothing of them."
             )
         })
     }

@@ -2,6 +2,12 @@
 
 /// Of `names` the one most like `text`, if one is like it at all.
 pub(super) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let names: Vec<&str> = names.into_iter().collect();
+    // A name that was cut short.
+    let longer = names.iter().filter(|name| text.chars().count() > 3 && name.starts_with(text));
+    if let Some(name) = longer.min_by_key(|name| name.len()) {
+        return Some(name);
+    }
     let distances = names.into_iter().map(|name| (distance(text, name), name));
     let (least, name) = distances.min_by_key(|(distance, _)| *distance)?;
     (least <= text.chars().count().max(3) / 3).then_some(name)
@@ -43,6 +49,7 @@ mod tests {
         check("durration", Some("duration"));
         check("vu", Some("vus"));
         check("connection-timeout", Some("connect-timeout"));
+        check("connect", Some("connect-timeout"));
         check("colour", None);
         check("", None);
         assert_eq!(distance("kitten", "sitting"), 3);

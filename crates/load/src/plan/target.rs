@@ -60,7 +60,11 @@ pub(super) fn parse(text: &str) -> Result<Url<'_>, String> {
     let port = match port {
         None if https => 443,
         None => 80,
-        Some(port) => port.parse().ok().filter(|p| *p > 0).ok_or_else(|| wrong("has no port"))?,
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|p| *p > 0)
+            .ok_or_else(|| wrong("has no port from 1 to 65535"))?,
     };
     Ok(Url { https, host, port, authority, path })
 }

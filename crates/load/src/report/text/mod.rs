@@ -60,7 +60,10 @@ fn verdict(plan: &Plan, outcome: &Outcome, paint: Paint) -> Vec<String> {
     let mut headline = verdict.kind.word().to_owned();
     if !verdict.reasons.is_empty() {
         headline.push_str(": ");
-        headline.push_str(&verdict.reasons.join("; "));
+        // Some are whole sentences.
+        let reasons: Vec<&str> =
+            verdict.reasons.iter().map(|reason| reason.trim_end_matches('.')).collect();
+        headline.push_str(&reasons.join("; "));
     }
     let headline = printable(&headline);
     let good = verdict.kind == VerdictKind::Passed;
