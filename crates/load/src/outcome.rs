@@ -86,8 +86,8 @@ pub struct KernelCounters {
 pub struct Reconciliation {
     /// Usages that the client has an acknowledgement of.
     pub acknowledged: u64,
-    /// Usages that the server counted as accepted or replayed.
-    pub counted: u64,
+    /// Usages that the server counted as accepted or replayed; `None` when it could not be asked.
+    pub counted: Option<u64>,
     /// Requests whose outcome the client does not know: the server may have counted each or not.
     pub unknown: u64,
     /// Whether the two agree.

@@ -103,7 +103,7 @@ impl Before {
              {why} ({}). With --receipts, `inhale load verify` finds each of them.",
             self.url
         );
-        Reconciliation { acknowledged, counted: 0, unknown, agrees: false, words }
+        Reconciliation { acknowledged, counted: None, unknown, agrees: false, words }
     }
 
     fn client(&self, totals: &Totals) -> Client {
@@ -168,7 +168,7 @@ fn compare(counted: u64, client: &Client) -> Reconciliation {
             acknowledged - counted
         ),
     };
-    Reconciliation { acknowledged, counted, unknown, agrees, words }
+    Reconciliation { acknowledged, counted: Some(counted), unknown, agrees, words }
 }
 
 /// The port after the target's, as `inhale serve` has it.
@@ -346,6 +346,7 @@ mod tests {
         let totals = Figures::new(&[1]).totals();
         let failed = Before { url: url.clone(), counted: 0, usages_each: vec![1] }.after(&totals);
         assert!(!failed.agrees && failed.words.contains(&url), "{failed:?}");
+        assert_eq!(failed.counted, None, "nobody knows that it counted nothing");
     }
 
     #[test]

@@ -13,11 +13,6 @@ pub(super) fn run(flags: &AgentFlags) -> Result<ExitCode, (String, u8)> {
     let wrong = |words: String| (words, exit::CONFIGURATION);
     let secret = Secret::find(flags.agents_secret_file.as_deref())
         .map_err(|error| wrong(error.to_string()))?;
-    // Whoever has not started yet is waited for, but what is no address will never be one.
-    let port = flags.join.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_none_or(|port| port == 0) {
-        return Err(wrong(format!("--join {}: write HOST:PORT", flags.join)));
-    }
     let stop = stopping::on_signals().map_err(wrong)?;
     let own_name = rustix::system::uname();
     let name = flags.name.clone();

@@ -187,7 +187,7 @@ fn repro_two_outputs_of_one_file_are_refused() {
 /// It was looked up again and again.
 #[test]
 fn repro_an_agent_of_no_address_is_refused() {
-    for join in ["foo", "foo:", ":x", "127.0.0.1:0", "foo:99999"] {
+    for join in ["foo", "foo:", ":x", "foo:99999"] {
         let output = run(&["load", "agent", "--join", join], &[SECRET]);
         let said = String::from_utf8(output.stderr).expect("it is text");
         assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{said}");

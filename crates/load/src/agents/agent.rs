@@ -1,6 +1,7 @@
 //! An agent: it finds its coordinator, does its part of a plan, and hands over what it measured while
 //! it measures it. Without its coordinator it stops, since nobody would read the figures.
 
+use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::thread;
@@ -100,6 +101,11 @@ fn reach(
     let until_ns = now_ns().saturating_add(nanoseconds(JOIN_TIME));
     let mut pause = RETRY.0;
     let mut said = String::new();
+    // An unknown host may be known later; what is no address will never be one.
+    if joining.address.to_socket_addrs().is_err_and(|error| error.kind() == ErrorKind::InvalidInput)
+    {
+        return Err(AgentError::Address(joining.address.to_owned()));
+    }
     loop {
         let why = match connect(joining, tls) {
             Ok(link) => return Ok(link),

@@ -118,7 +118,8 @@ impl Coordinator {
     /// again, and given what has happened meanwhile, if anything has.
     ///
     /// # Errors
-    /// When they do not come in time, too many strangers do, or `go_on` says no.
+    /// When they do not come in time, too many strangers do, or `go_on` says no. Those who have come
+    /// are told.
     pub fn gather(
         self,
         agents: usize,
@@ -128,7 +129,6 @@ impl Coordinator {
         if !(1..=AGENTS_MAX).contains(&agents) {
             return Err(CoordinatorError::Number(agents));
         }
-        let until_ns = now_ns().saturating_add(nanoseconds(patience));
         let (events, incoming) = sync_channel(EVENTS);
         let mut gathering = Gathering {
             coordinator: &self,
@@ -139,11 +139,30 @@ impl Coordinator {
             next_id: 0,
             refused: 0,
         };
-        while gathering.joined.len() < agents {
-            gathering.accept();
+        let all_came = gathering.wait(&incoming, patience, go_on);
+        let mut group = gathering.finish(incoming);
+        if let Err(error) = all_came {
+            group.dismiss(&error.to_string());
+            return Err(error);
+        }
+        Ok(group)
+    }
+}
+
+impl Gathering<'_> {
+    /// Waits until all have joined.
+    fn wait(
+        &mut self,
+        incoming: &Receiver<(u64, Event)>,
+        patience: Duration,
+        go_on: &mut dyn FnMut(Option<&GatherNews>) -> bool,
+    ) -> Result<(), CoordinatorError> {
+        let until_ns = now_ns().saturating_add(nanoseconds(patience));
+        while self.joined.len() < self.asked {
+            self.accept();
             let mut wanted = true;
             while let Ok((id, event)) = incoming.try_recv() {
-                if let Some(news) = gathering.take(id, event)? {
+                if let Some(news) = self.take(id, event)? {
                     wanted &= go_on(Some(&news));
                 }
             }
@@ -151,15 +170,13 @@ impl Coordinator {
                 return Err(CoordinatorError::Interrupted);
             }
             if now_ns() >= until_ns {
-                let joined = gathering.joined.len();
-                return Err(CoordinatorError::Late { joined, asked: agents, patience });
+                let joined = self.joined.len();
+                return Err(CoordinatorError::Late { joined, asked: self.asked, patience });
             }
         }
-        Ok(gathering.finish(incoming))
+        Ok(())
     }
-}
 
-impl Gathering<'_> {
     /// Takes connections, or waits a moment for one.
     fn accept(&mut self) {
         let until_ns = now_ns() + nanoseconds(LOOK_UP);

@@ -76,6 +76,9 @@ pub enum CoordinatorError {
 /// Why an agent has not done what it was there for.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
+    /// Where the coordinator is to be is no address.
+    #[error("`{0}` is not an address; write HOST:PORT (--join)")]
+    Address(String),
     /// Nobody answers.
     #[error("cannot reach a coordinator at {address}: {why} (--join)")]
     Unreachable {

@@ -181,6 +181,8 @@ impl Worker<'_> {
                 Read::Bytes(bytes) => self.receive_bytes(number, bytes, now_ns),
                 Read::Nothing => return now_ns,
                 Read::End => self.receive_end(number, now_ns),
+                // An answer that only its connection's end makes whole is not (RFC 9112, section 9.8).
+                Read::Cut => self.lose(number, Failure::ClosedEarly, now_ns),
                 Read::Failed(failure) => self.lose(number, failure, now_ns),
             }
             let vacant = self.connections[number as usize].state == State::Vacant;

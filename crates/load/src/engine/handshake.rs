@@ -27,7 +27,7 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     let timeout = scenario.connect_timeout;
     let mut socket = connect(scenario, address).map_err(|error| failed(&error.to_string()))?;
     while tls.is_handshaking() {
-        tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error)))?;
+        tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error, is_http2)))?;
     }
     // With TLS 1.3 a server that wants another certificate says so after its own part is done, in
     // place of the session tickets that it has for whom it lets in.
@@ -35,7 +35,7 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     if let Err(error) = tls.complete_io(&mut socket)
         && of_rustls(&error).is_some()
     {
-        return Err(failed(&in_words(&error)));
+        return Err(failed(&in_words(&error, is_http2)));
     }
     let speaks_http2 = tls.alpn_protocol() == Some(b"h2");
     if is_http2 && !speaks_http2 {
@@ -86,7 +86,7 @@ fn of_rustls(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn in_words(error: &io::Error) -> String {
+fn in_words(error: &io::Error, is_http2: bool) -> String {
     match of_rustls(error) {
         Some(Error::InvalidCertificate(why)) => format!(
             "its certificate is not trusted ({why}); name who vouches for it with --ca FILE, or trust \
@@ -102,7 +102,9 @@ fn in_words(error: &io::Error) -> String {
             "it refuses us ({error}); show it a certificate with --cert FILE and --key FILE"
         ),
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-            "it does not speak the version of HTTP; leave --http2 out, or put it in".to_owned()
+            let speaks =
+                if is_http2 { "no HTTP/2; leave --http2 out" } else { "HTTP/2 alone; say --http2" };
+            format!("it speaks {speaks}")
         }
         None if is_timeout(error) => "it said nothing in time; write http:// if that is meant, or \
              allow more time with --connect-timeout"

@@ -59,7 +59,8 @@ impl AsyncRead for LineIo {
         let read = self.0.wire.borrow_mut().read(buffer.initialize_unfilled());
         match read {
             Read::Nothing => Poll::Pending,
-            Read::End => Poll::Ready(Ok(())),
+            // What HTTP/2 was in the middle of says whether that was too early.
+            Read::End | Read::Cut => Poll::Ready(Ok(())),
             Read::Bytes(bytes) => {
                 buffer.advance(bytes);
                 Poll::Ready(Ok(()))

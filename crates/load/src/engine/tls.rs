@@ -97,9 +97,7 @@ impl Session {
                 Ok(0) => return Read::End,
                 Ok(bytes) => return Read::Bytes(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The other side has closed without saying so within TLS. What its answer was to
-                // be says whether that was too early.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Read::End,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Read::Cut,
                 Err(_) => return Read::Failed(Failure::Tls),
             }
             match self.receive(socket) {

@@ -24,6 +24,8 @@ pub(super) enum Read {
     Bytes(usize),
     Nothing,
     End,
+    /// The end, without TLS having said so: somebody between may have cut it off.
+    Cut,
     Failed(Failure),
 }
 

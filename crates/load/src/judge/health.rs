@@ -49,7 +49,9 @@ struct Facts<'a> {
     plan: &'a Plan,
     evidence: &'a Evidence,
     counts: Counts,
-    /// The same of open models alone.
+    /// Checks made, and of those passed.
+    checks: (u64, u64),
+    /// The counts of open models alone.
     open: Counts,
     window: Option<Window>,
     /// Of all open models together, for who asks how late the generator was.
@@ -98,6 +100,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         plan,
         evidence,
         counts: totals.counts(|_| true),
+        checks: totals.checks(|_| true),
         open: totals.counts(is_open),
         window: Window::of(plan, totals, evidence.stopped_at),
         lag_p99_ms: p99(Trend::ScheduleLag),
@@ -119,7 +122,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
     let invalid = [facts.lag(), facts.cpu(), facts.no_socket(), facts.undelivered()];
     let warnings = [
         facts.ended_early(),
-        facts.failed(totals),
+        facts.failed(),
         facts.closed_model(),
         facts.lag_noticeable(),
         facts.cpu_high(),
@@ -238,7 +241,7 @@ impl Facts<'_> {
     }
 
     /// That so many failed is in the figures; but without a threshold the exit code hides it.
-    fn failed(&self, totals: &Totals) -> Option<String> {
+    fn failed(&self) -> Option<String> {
         use Metric::{CheckFailureRate, Checks, HttpReqFailed};
         let watched =
             |it: &Threshold| matches!(it.metric, Checks | CheckFailureRate | HttpReqFailed);
@@ -246,7 +249,7 @@ impl Facts<'_> {
             return None;
         }
         let (failed, ended) = (self.counts.failed, self.counts.ended);
-        let (made, passed) = totals.checks(|_| true);
+        let (made, passed) = self.checks;
         let (what, threshold) = if self.is_notable(failed, ended) {
             (format!("{failed} of {ended} requests"), "http_req_failed: rate<0.01")
         } else if self.is_notable(made - passed, made) {

@@ -87,19 +87,19 @@ mod tests {
         assert_eq!(due_before(&flat, Duration::MAX), 1_000);
     }
 
+    /// The plan's window when so many requests were sent between one of these ticks and the next.
+    fn window(sent: &[(u64, u64)], stopped_at: Option<Duration>) -> Window {
+        let mut figures = Figures::new(&[1]);
+        for (requests, until_ms) in sent {
+            (0..*requests).for_each(|_| figures.due(0, Some(Waited::No)));
+            figures.tick(until_ms * MS, 0.5);
+        }
+        Window::of(&fixture::plan(), &figures.totals(), stopped_at).expect("it is open")
+    }
+
     #[test]
     fn what_is_sent_after_the_window_is_late() {
-        let mut figures = Figures::new(&[1]);
-        for _ in 0..800 {
-            figures.due(0, Some(Waited::No));
-        }
-        figures.tick(9_000 * MS, 0.5);
-        figures.tick(10_500 * MS, 0.5);
-        for _ in 0..200 {
-            figures.due(0, Some(Waited::No));
-        }
-        figures.tick(11_000 * MS, 0.5);
-        let window = Window::of(&fixture::plan(), &figures.totals(), None).expect("it is open");
+        let window = window(&[(800, 9_000), (0, 10_500), (200, 11_000)], None);
         let length = Duration::from_secs(10);
         assert_eq!(window, Window { length, asked: 1_000, sent: 800 });
         assert_eq!(window.per_second(window.sent), Some(80.0));
@@ -108,24 +108,14 @@ mod tests {
     #[test]
     fn a_stop_cuts_it_off() {
         let stopped_at = Some(Duration::from_secs(4));
-        let window = Window::of(&fixture::plan(), &Figures::new(&[1]).totals(), stopped_at);
         let length = Duration::from_secs(4);
-        assert_eq!(window, Some(Window { length, asked: 400, sent: 0 }));
-        let before =
-            Window::of(&fixture::plan(), &Figures::new(&[1]).totals(), Some(Duration::ZERO));
-        assert_eq!(before.expect("it is open").per_second(0), None);
+        assert_eq!(window(&[], stopped_at), Window { length, asked: 400, sent: 0 });
+        assert_eq!(window(&[], Some(Duration::ZERO)).per_second(0), None);
     }
 
     #[test]
     fn repro_no_more_is_sent_than_was_asked() {
-        let mut figures = Figures::new(&[1]);
-        for _ in 0..420 {
-            figures.due(0, Some(Waited::No));
-        }
-        figures.tick(4_200 * MS, 0.5);
-        let stopped_at = Some(Duration::from_secs(4));
-        let window = Window::of(&fixture::plan(), &figures.totals(), stopped_at);
-        let window = window.expect("it is open");
+        let window = window(&[(420, 4_200)], Some(Duration::from_secs(4)));
         assert_eq!((window.asked, window.sent), (420, 420), "400 are due in 4 s");
     }
 

@@ -72,4 +72,17 @@ impl Executor {
             | Self::PerUserIterations { duration_max, .. } => *duration_max,
         }
     }
+
+    /// The most users that there are at once; `None` for the open model, which has none.
+    pub fn users_max(&self) -> Option<u64> {
+        match self {
+            Self::Arrivals(_) => None,
+            Self::Users { stages, .. } => {
+                Some(stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(0))
+            }
+            Self::SharedIterations { users, .. } | Self::PerUserIterations { users, .. } => {
+                Some(*users)
+            }
+        }
+    }
 }

@@ -87,6 +87,11 @@ impl Scenario {
         }
     }
 
+    /// The most connections that are open at once: one for each user of a closed model.
+    pub fn connections_max(&self) -> u64 {
+        self.executor.users_max().unwrap_or(self.connections.keeping.max() as u64)
+    }
+
     /// How many of its `total` requests, users or connections machine `machine` has, out of
     /// `machines` with so many workers each. The first machine has the most.
     pub fn share(&self, total: u64, machine: u64, machines: u64, threads: usize) -> u64 {

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 pub use descriptors::raise_limit;
 pub use machine::Machine;
 
-use crate::plan::{Executor, Plan, Scenario};
+use crate::plan::{Plan, Scenario};
 
 /// What was found, in sentences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,22 +60,7 @@ impl Division {
 
     /// The most connections of a scenario that one machine has open at once.
     fn connections(self, scenario: &Scenario) -> u64 {
-        // Each user of a closed model has a connection of its own.
-        let all = users_max(&scenario.executor);
-        self.most(scenario, all.unwrap_or(scenario.connections.keeping.max() as u64))
-    }
-}
-
-/// The most users that a closed model has at once.
-fn users_max(executor: &Executor) -> Option<u64> {
-    match executor {
-        Executor::Arrivals(_) => None,
-        Executor::Users { stages, .. } => {
-            stages.iter().map(|stage| stage.from.max(stage.to)).max().or(Some(0))
-        }
-        Executor::SharedIterations { users, .. } | Executor::PerUserIterations { users, .. } => {
-            Some(*users)
-        }
+        self.most(scenario, scenario.connections_max())
     }
 }
 
@@ -100,7 +85,7 @@ fn grouped(number: u64) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::plan::{Think, UserStage};
+    use crate::plan::{Executor, Think, UserStage};
     use std::time::Duration;
 
     #[test]

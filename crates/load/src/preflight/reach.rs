@@ -7,8 +7,7 @@ use crate::engine::handshake;
 use crate::plan::{LocalAddresses, Plan, Scenario};
 
 /// Connects once to each address of each target, and makes a handshake of TLS or of HTTP/2 where one
-/// is wanted.
-/// Says what is wrong.
+/// is wanted. Says what is wrong.
 pub(super) fn targets(plan: &Plan) -> Vec<String> {
     let mut seen = Vec::new();
     let mut errors = Vec::new();

@@ -155,7 +155,7 @@ mod tests {
     fn disagree(outcome: &mut Outcome) {
         outcome.reconciliation = Some(Reconciliation {
             acknowledged: 2,
-            counted: 1,
+            counted: Some(1),
             unknown: 0,
             agrees: false,
             words: "one is not counted".to_owned(),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::format::real;
 use super::words::{MetricName, aggregate_name};
 use crate::measure::{TotalTimes, Totals, Trend};
-use crate::plan::{Aggregate, Executor, Plan};
+use crate::plan::{Aggregate, Plan, Scenario};
 
 /// The figures of a distribution that reports show, in their order (`--summary-trend-stats`).
 #[derive(Debug, Clone, PartialEq)]
@@ -145,17 +145,7 @@ pub(super) struct Users {
 
 /// See [`Users`].
 pub(super) fn users(plan: &Plan, totals: &Totals) -> Users {
-    let allowed = plan.scenarios.iter().map(|scenario| match &scenario.executor {
-        Executor::Arrivals(_) => {
-            u64::try_from(scenario.connections.keeping.max()).unwrap_or(u64::MAX)
-        }
-        Executor::Users { stages, .. } => {
-            stages.iter().map(|stage| stage.from.max(stage.to)).max().unwrap_or(0)
-        }
-        Executor::SharedIterations { users, .. } | Executor::PerUserIterations { users, .. } => {
-            *users
-        }
-    });
+    let allowed = plan.scenarios.iter().map(Scenario::connections_max);
     let width_s = totals.timeline.width_seconds();
     let planned_s = plan.duration().as_secs_f64();
     let mut seen = Users { allowed: allowed.sum(), min: u64::MAX, ..Users::default() };

@@ -211,6 +211,39 @@ fn a_server_without_tls_is_no_server_with_it() {
     assert_eq!(ran.failures(), [(Failure::ConnectTimeout, 20)]);
 }
 
+/// An answer without a length ends with its connection. Only TLS can say that this was meant: what is
+/// cut off between looks the same.
+#[test]
+fn repro_an_answer_that_is_cut_off_is_not_whole() {
+    let authority = Authority::new();
+    for (said, expected) in [(true, vec![]), (false, vec![(Failure::ClosedEarly, 20)])] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let config = Arc::new(authority.server("127.0.0.1", false));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let tls = ServerConnection::new(config.clone()).expect("all of it is ours");
+                let mut stream = StreamOwned::new(tls, stream.expect("all of it is ours"));
+                let mut came = Vec::new();
+                while !came.ends_with(b"}") {
+                    let mut buffer = [0; 4096];
+                    match stream.read(&mut buffer) {
+                        Ok(bytes) if bytes > 0 => came.extend_from_slice(&buffer[..bytes]),
+                        _ => break,
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\nhalf");
+                if said {
+                    stream.conn.send_close_notify();
+                }
+                let _ = stream.flush();
+            }
+        });
+        let ran = twenty(address, trusting(&authority), anew);
+        assert_eq!(ran.failures(), expected, "said: {said}");
+    }
+}
+
 #[test]
 fn what_is_no_certificate_is_told_before_the_start() {
     let authority = Authority::new();
@@ -271,6 +304,13 @@ fn what_tls_refuses_is_told_before_the_first_request() {
     check(asking.address, known(), Protocol::Http1, Some("--cert FILE"));
     check(plain_address, known(), Protocol::Http1, Some("write http://"));
     check(server.address, known(), Protocol::Http2 { streams_max: 1 }, Some("--http2"));
+    let mut old = ours.server("127.0.0.1", false);
+    old.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let old = TlsServer::start(old);
+    check(old.address, known(), Protocol::Http2 { streams_max: 1 }, Some("leave --http2 out"));
+    let mut new = ours.server("127.0.0.1", false);
+    new.alpn_protocols = vec![b"h2".to_vec()];
+    check(TlsServer::start(new).address, known(), Protocol::Http1, Some("say --http2"));
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent_address = silent.local_addr().expect("it is bound");
     check(silent_address, known(), Protocol::Http1, Some("--connect-timeout"));

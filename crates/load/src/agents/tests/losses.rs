@@ -87,6 +87,25 @@ fn silence_is_a_loss_on_both_sides() {
     assert!(ran.finished.missing[0].contains(&silence), "{:?}", ran.finished.missing);
 }
 
+/// The coordinator was gone without a word, and the agent took that for the end of a run.
+#[test]
+fn repro_who_waits_for_others_is_told_that_they_did_not_come() {
+    let fake = Fake::new(1_000, 1, Then::End);
+    let (coordinator, address) = listening();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| join(&address, &fake));
+        let mut joined = 0;
+        let came = coordinator.gather(2, Duration::from_secs(2), &mut |news| {
+            joined += usize::from(matches!(news, Some(GatherNews::Joined { .. })));
+            true
+        });
+        assert!(matches!(came, Err(CoordinatorError::Late { joined: 1, .. })) && joined == 1);
+        let error = waiting.join().unwrap().expect_err("there is no run");
+        assert!(matches!(error, AgentError::Dismissed(_)), "{error}");
+        assert_eq!(error.exit_code(), exit::CONFIGURATION);
+    });
+}
+
 #[test]
 fn the_run_can_be_stopped_when_an_agent_is_lost() {
     let fake = Fake::new(1_000, 1, Then::Linger);

@@ -60,7 +60,7 @@ impl Builder {
         protocol: Protocol,
     ) -> Option<Keeping> {
         let is_new = options.connection_per_user == Some(true);
-        let users = users_max(executor);
+        let users = executor.users_max();
         let asked =
             self.count("connections", options.connections.as_deref(), CONNECTIONS_MAX as u64);
         if users.is_some() && options.connections.is_some() {
@@ -182,16 +182,5 @@ impl Builder {
             all[all.len() - 1]
         ));
         LocalAddresses::Of(all)
-    }
-}
-
-/// The most users that a closed model has at once.
-fn users_max(executor: &Executor) -> Option<u64> {
-    match executor {
-        Executor::Arrivals(_) => None,
-        Executor::Users { stages, .. } => stages.iter().map(|s| s.from.max(s.to)).max(),
-        Executor::SharedIterations { users, .. } | Executor::PerUserIterations { users, .. } => {
-            Some(*users)
-        }
     }
 }

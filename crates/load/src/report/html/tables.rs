@@ -165,7 +165,7 @@ pub(super) fn reconciliation(outcome: &Outcome) -> String {
     let Some(found) = &outcome.reconciliation else { return String::new() };
     let facts = vec![
         ("acknowledged to us", count(found.acknowledged)),
-        ("counted by the server", count(found.counted)),
+        ("counted by the server", found.counted.map_or_else(|| "?".to_owned(), count)),
         ("of unknown outcome", count(found.unknown)),
         ("verdict", format!("{} {}", mark(found.agrees), escape(&found.words))),
     ];

@@ -111,7 +111,9 @@ fn reconciliation(outcome: &Outcome) -> Vec<Row> {
         "acknowledged",
         [
             found.acknowledged.to_string(),
-            format!("counted={}", found.counted),
+            found
+                .counted
+                .map_or_else(|| "counted=?".to_owned(), |counted| format!("counted={counted}")),
             format!("unknown={}", found.unknown),
             verdict.to_owned(),
         ],

@@ -50,7 +50,7 @@ fn passed() -> Run {
     let acknowledged = totals.counts(|_| true).answered;
     outcome.reconciliation = Some(Reconciliation {
         acknowledged,
-        counted: acknowledged,
+        counted: Some(acknowledged),
         unknown: 0,
         agrees: true,
         words: format!("All {acknowledged} acknowledged usages were counted by the server."),
