@@ -64,10 +64,22 @@ pub struct Health {
     pub asked_per_second: Option<f64>,
     /// Requests a second that were sent in it.
     pub achieved_per_second: f64,
+    /// Of the requests of open models that were due, those that waited for a connection to be free or
+    /// still did when the run ended; `None` for closed models alone.
+    pub waited: Option<Part>,
     /// The share of a core that each worker used in its busiest five seconds, 0 to 1.
     pub worker_cpu_shares: Vec<f64>,
     /// What the kernel counted meanwhile on this machine, all programs together.
     pub kernel: KernelCounters,
+}
+
+/// Some of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// So many.
+    pub count: u64,
+    /// Of so many.
+    pub of: u64,
 }
 
 /// Counters of the kernel's TCP, all programs of a machine together.

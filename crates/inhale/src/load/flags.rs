@@ -489,6 +489,23 @@ mod tests {
         assert_eq!(without, ["data-text", "defaults", "scenarios", "url"]);
     }
 
+    /// Who puts such a flag into a file is told where it belongs.
+    #[test]
+    fn flags_without_a_key_are_known_as_such() {
+        let nothing = options(&[]);
+        let is_key = |flag: &str| {
+            let names = [flag.to_owned(), format!("{flag}s")];
+            names
+                .iter()
+                .any(|key| nothing.get(key).is_some() || nothing["defaults"].get(key).is_some())
+        };
+        let command = Line::command();
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let mut alone: Vec<&str> = flags.filter(|flag| !is_key(flag)).collect();
+        alone.sort_unstable();
+        assert_eq!(alone, load::plan::FLAGS_ALONE);
+    }
+
     #[test]
     fn tags_are_pairs() {
         let set = options(&["--tag", "a=1", "--tag", "b = x=y"]);

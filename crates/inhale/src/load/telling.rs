@@ -7,7 +7,7 @@ use std::path::Path;
 use ::load::measure::Totals;
 use ::load::outcome::Outcome;
 use ::load::plan::Plan;
-use ::load::report::text::{TextOptions, colour_wanted};
+use ::load::report::text::{TextOptions, colour_wanted, columns_of};
 use ::load::report::{Columns, html, summary, text};
 
 use super::flags::OutputFlags;
@@ -56,7 +56,8 @@ impl<'a> Telling<'a> {
         } else {
             let no_color = std::env::var_os("NO_COLOR");
             let colour = colour_wanted(stdout().is_terminal(), no_color.as_deref());
-            let options = TextOptions { columns: self.columns.clone(), colour };
+            let (columns, width) = (self.columns.clone(), columns_of(stdout()));
+            let options = TextOptions { columns, colour, width };
             text::render(plan, totals, outcome, &options).trim_end().to_owned()
         };
         let mut out = stdout().lock();

@@ -152,6 +152,9 @@ impl Reader {
         };
         self.head_bytes += bytes;
         let status = response.code.expect("a whole head has a status");
+        if status < 100 {
+            return Err(Garbage);
+        }
         if (100..200).contains(&status) && status != 101 {
             return Ok(Some(bytes));
         }

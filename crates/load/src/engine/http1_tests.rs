@@ -100,6 +100,7 @@ fn garbage_is_called_so() {
         "SSH-2.0-OpenSSH\r\n",
         "HTTP/2 200\r\n\r\n",
         "HTTP/1.1 xyz\r\n\r\n",
+        "HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",

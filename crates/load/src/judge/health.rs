@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::window::Window;
 use crate::measure::{Counts, Failure, Totals, Trend};
-use crate::outcome::{Ending, Health, KernelCounters};
+use crate::outcome::{Ending, Health, KernelCounters, Part};
 use crate::plan::{Executor, Metric, Plan, Threshold};
 
 /// A due request that is noticed within this is on time: the grain of a kernel's scheduling.
@@ -61,8 +61,8 @@ struct Facts<'a> {
     blocked_p99_ms: Option<f64>,
     cpu_share_max: f64,
     workers: usize,
-    /// Due and without a connection when the run ended.
-    waiting: u64,
+    /// See [`Health::waited`].
+    waited: Part,
 }
 
 /// How late requests of one scenario were noticed, and what is reported of them.
@@ -95,13 +95,15 @@ impl Late {
 pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
     let is_open = |n: usize| matches!(plan.scenarios[n].executor, Executor::Arrivals(_));
     let p99 = |trend| totals.trend(trend, is_open).percentile_ms(99.0);
+    let open = totals.counts(is_open);
     let worker_cpu_shares = totals.worker_cpu_shares();
     let facts = Facts {
         plan,
         evidence,
         counts: totals.counts(|_| true),
         checks: totals.checks(|_| true),
-        open: totals.counts(is_open),
+        waited: Part { count: open.waited + totals.gauges().waiting, of: open.due },
+        open,
         window: Window::of(plan, totals, evidence.stopped_at),
         lag_p99_ms: p99(Trend::ScheduleLag),
         worst: (0..plan.scenarios.len())
@@ -114,7 +116,6 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         blocked_p99_ms: p99(Trend::Blocked),
         cpu_share_max: worker_cpu_shares.iter().copied().fold(0.0, f64::max),
         workers: worker_cpu_shares.len(),
-        waiting: totals.gauges().waiting,
     };
     let elapsed_s = evidence.elapsed.as_secs_f64();
     let over_elapsed = if elapsed_s > 0.0 { facts.counts.started as f64 / elapsed_s } else { 0.0 };
@@ -141,6 +142,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         achieved_per_second: window
             .and_then(|window| window.per_second(window.sent))
             .unwrap_or(over_elapsed),
+        waited: window.is_some().then_some(facts.waited),
         worker_cpu_shares,
         kernel: evidence.kernel.unwrap_or_default(),
     }
@@ -178,7 +180,7 @@ impl Facts<'_> {
             return None;
         }
         let late = self.lag_p99_ms.is_some_and(|lag_ms| lag_ms > LAG_MS_UNHARMFUL)
-            || self.is_notable(self.open.waited + self.waiting, self.open.due);
+            || self.is_notable(self.waited.count, self.waited.of);
         let what = match (late, self.has_closed()) {
             (true, _) => " while requests were late",
             (false, true) => ", so the rate and the latencies are what it could do, not the server",
@@ -210,7 +212,7 @@ impl Facts<'_> {
         // What was lost with a machine is told as that, and says nothing of the others' pace.
         let whole = self.evidence.ending == Ending::Completed && !self.evidence.partial;
         let window = self.window.filter(|_| whole)?;
-        let explained = self.open.waited + self.waiting + self.open.dropped;
+        let explained = self.waited.count + self.open.dropped;
         let missing = window.asked.saturating_sub(window.sent).saturating_sub(explained);
         self.is_notable(missing, window.asked).then(|| {
             format!(
@@ -297,13 +299,12 @@ impl Facts<'_> {
     /// All connections were busy. Unless the generator was late, that is the server's slowness, and is
     /// in the latencies as such; whether more connections would help only trying can tell.
     fn waited(&self) -> Option<String> {
-        let waited = self.open.waited + self.waiting;
-        if !self.is_notable(waited, self.open.due) {
+        let Part { count: waited, of: due } = self.waited;
+        if !self.is_notable(waited, due) {
             return None;
         }
         let blocked = self.blocked_p99_ms.map(|p99_ms| format!(", for {} (p99)", ms(p99_ms)));
         let (blocked, all) = (blocked.unwrap_or_default(), self.connections());
-        let due = self.open.due;
         Some(if self.lag_is_harmful() {
             format!(
                 "{waited} of {due} requests waited for one of {all} connections to be free{blocked}; a \

@@ -134,6 +134,7 @@ fn a_late_generator_does_not_blame_the_server_for_waiting() {
     let health = judged(&fixture::plan(), figures);
     assert_eq!(health.invalid.len(), 1, "{health:?}");
     check(&health.warnings, &["1000 of 2000 requests waited", "may be its doing"]);
+    assert_eq!(health.waited, Some(Part { count: 1_000, of: 2_000 }), "reports say the same");
 }
 
 #[test]
@@ -150,6 +151,7 @@ fn a_closed_model_shows_saturation_by_the_worker_alone() {
     assert!(well.invalid.is_empty(), "{well:?}");
     check(&well.warnings, &["Closed model", "--rate"]);
     assert_eq!((well.schedule_lag_p99_ms, well.asked_per_second), (None, None));
+    assert_eq!(well.waited, None);
     assert!((well.achieved_per_second - 100.0).abs() < 1e-9);
 }
 

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::sample::{Ended, Failure, Sample};
 
-/// Statuses from here on, up to 599, are counted one by one.
+/// Statuses have three digits (RFC 9110, section 15), also those that belong to no class.
 const STATUS_FIRST: usize = 100;
-const STATUSES: usize = 500;
+const STATUSES: usize = 900;
 
 /// Counters of one scenario over some time. They add up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Counts {
     pub bytes_received: u64,
     /// By [`Failure`].
     pub failures: [u64; Failure::COUNT],
-    /// By status, from 100 on; what is above 599 counts as 599.
+    /// By status, from 100 on.
     statuses: Vec<u64>,
     /// For each check how many passed; of `started`'s that ended.
     pub checks_passed: Vec<u64>,
@@ -130,5 +130,21 @@ impl Counts {
 fn add_each(into: &mut [u64], from: &[u64]) {
     for (into, from) in into.iter_mut().zip(from) {
         *into += from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::Figures;
+
+    #[test]
+    fn repro_every_status_of_three_digits_is_counted_as_itself() {
+        let mut figures = Figures::new(&[0]);
+        for status in [100, 599, 600, 999, 999] {
+            figures.answered(0, 1, status, 0);
+        }
+        let counts = figures.totals().counts(|_| true);
+        let statuses: Vec<_> = counts.statuses().collect();
+        assert_eq!(statuses, [(100, 1), (599, 1), (600, 1), (999, 2)]);
     }
 }

@@ -27,6 +27,27 @@ use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX, PEM_BYTES_MAX, REQUEST_BYTES
 /// The key under which faults of the file itself are told: the flag that names it.
 const FILE: &str = "file";
 
+/// Flags of the command line that a file has no key for: where things go differs from run to run.
+pub const FLAGS_ALONE: [&str; 17] = [
+    "abort-on-agent-loss",
+    "agents",
+    "agents-listen",
+    "agents-secret-file",
+    "agents-timeout",
+    "file",
+    "html",
+    "json",
+    "metrics-listen",
+    "metrics-url",
+    "out",
+    "plan",
+    "quiet",
+    "receipts",
+    "summary-export",
+    "summary-trend-stats",
+    "verbose",
+];
+
 impl Options {
     /// Reads a scenario file. Files that it names are looked for beside it.
     ///
@@ -195,8 +216,8 @@ fn set(
 ) {
     for (key, value) in table {
         if !all.contains_key(&key) {
-            let known = all.keys().chain(beside).map(String::as_str);
-            faults.add(FILE, format!("there is no key `{key}`{}", hint(&key, known)));
+            let words = unknown(&key, all.keys().chain(beside), faults.scenario.is_some());
+            faults.add(FILE, words);
             continue;
         }
         let alone = |value: &Value| {
@@ -212,6 +233,16 @@ fn set(
             }
         }
     }
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>, in_scenario: bool) -> String {
+    if in_scenario && run_keys().iter().any(|of_run| of_run == key) {
+        return format!("`{key}` is of the whole run, and stands at the top of the file");
+    }
+    if FLAGS_ALONE.contains(&key) {
+        return format!("`{key}` is no key of a file: say --{key} beside --file");
+    }
+    format!("there is no key `{key}`{}", hint(key, known.map(String::as_str)))
 }
 
 /// What else a value may stand for.

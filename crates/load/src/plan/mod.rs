@@ -25,6 +25,7 @@ pub use check::{Answer, Check};
 pub use connections::{Connections, Keeping, LocalAddresses, Pem, Protocol, Tls};
 pub use error::{PlanError, PlanFault};
 pub use executor::{Executor, Think, UserStage};
+pub use file::FLAGS_ALONE;
 pub(crate) use file::is_pem;
 pub use lane::Lane;
 pub use options::{Options, ScenarioOptions};

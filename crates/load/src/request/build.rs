@@ -125,6 +125,13 @@ impl Requests {
         Ok(requests)
     }
 
+    /// Whether any of it is of the rows of data.
+    pub(crate) fn takes_data(&self) -> bool {
+        let headers = self.headers.iter().flat_map(|(_, value)| value);
+        let mut pieces = self.path.iter().chain(headers).chain(self.body.iter().flatten());
+        pieces.any(|piece| matches!(piece, Piece::Data(_)))
+    }
+
     /// Whether the bodies that say they are JSON are, judged by the first and by one with the
     /// longest of each choice.
     pub(crate) fn body_is_what_it_says(&self) -> bool {

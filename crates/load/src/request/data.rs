@@ -1,6 +1,7 @@
 //! A file of rows that templates take values from: request `n` gets row `n` modulo their number.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
 use super::escape::Place;
 use crate::limits::DATA_BYTES_MAX;
@@ -102,19 +103,38 @@ impl Cells {
 }
 
 fn csv(text: &str) -> Result<Data, String> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
     let wrong = |error: csv::Error| format!("not CSV: {error}");
-    let columns: Vec<String> =
-        reader.headers().map_err(wrong)?.iter().map(|name| name.trim().to_owned()).collect();
+    let mut columns: Vec<String> = Vec::new();
+    let mut cells = Cells::new(1);
+    let mut record = csv::StringRecord::new();
+    let mut last = reader.position().clone();
+    while reader.read_record(&mut record).map_err(wrong)? {
+        if columns.is_empty() {
+            columns = record.iter().map(|name| name.trim().to_owned()).collect();
+            cells.columns = columns.len();
+        } else {
+            record.iter().try_for_each(|value| cells.push(value))?;
+        }
+        last = record.position().cloned().unwrap_or(last);
+    }
+    let last_record = usize::try_from(last.byte()).map_or("", |from| &text[from..]);
+    if is_open(last_record, columns.len()) {
+        return Err(format!("line {} opens a quote that is never closed", last.line()));
+    }
     if let Some(twice) = (1..columns.len()).find(|at| columns[..*at].contains(&columns[*at])) {
         return Err(format!("the first line names `{}` twice", columns[twice]));
     }
-    let mut cells = Cells::new(columns.len());
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(wrong)? {
-        record.iter().try_for_each(|value| cells.push(value))?;
-    }
     Ok(Data { columns, cells })
+}
+
+/// Whether a record of CSV ends within quotes, which the reader does not tell: one more value behind
+/// it is then none.
+fn is_open(record: &str, columns: usize) -> bool {
+    let longer = record.trim_end_matches(['\r', '\n']).as_bytes().chain(&b",x"[..]);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(longer);
+    let mut read = csv::StringRecord::new();
+    reader.read_record(&mut read).is_ok_and(|_| read.len() == columns)
 }
 
 fn ndjson(text: &str) -> Result<Data, String> {
@@ -169,6 +189,8 @@ mod tests {
         );
         check("\u{feff}id\r\n1\r\n\r\n2\r\n", &["id"], &[&["1"], &["2"]]);
         check("id,x\n,\n", &["id", "x"], &[&["", ""]]);
+        check("id\n\"a\n\"\n", &["id"], &[&["a\n"]]);
+        check("id\na\"\n\"\"\n", &["id"], &[&["a\""], &[""]]);
         check(
             "{\"b\":1,\"a\":\"x\"}\n\n{\"a\":null,\"b\":[1, 2]}",
             &["a", "b"],
@@ -187,6 +209,10 @@ mod tests {
         check("{}\n{}", "no row");
         check("a,b,a\n1,2,3", "names `a` twice");
         check("a,b\n1\n", "line: 2");
+        check("a,b\n1,2\n3,\"4\n5,6\n", "line 3 opens a quote");
+        check("a,\"b\n1,2\n", "line 1 opens a quote");
+        check("a\n\"", "line 2 opens a quote");
+        check("a\n\"x\"\"\n", "line 2 opens a quote");
         check("{\"a\":1}\n{\"a\":2", "line 2");
         check("{\"a\":1}\n{\"b\":2}", "has `b`");
         check("{\"a\":1,\"b\":1}\n{\"a\":1}", "line 2 has no `b`");

@@ -22,8 +22,6 @@ const STREAMS_MAX: u64 = 10_000;
 const TIME_WAIT_SECONDS: f64 = 60.0;
 /// Ports that it hands out by default for each pair of addresses: 32768 to 60999.
 const PORTS: f64 = 28_232.0;
-/// At least so many source addresses are used for a loopback target, which cost nothing.
-const LOOPBACK_MIN: f64 = 16.0;
 /// 127.0.0.2 to 127.0.0.254.
 const LOOPBACK_MAX: f64 = 253.0;
 
@@ -36,7 +34,7 @@ impl Builder {
     ) -> Option<Connections> {
         let protocol = self.protocol(options);
         let keeping = self.keeping(options, executor?, protocol)?;
-        let tls = self.tls(options);
+        let tls = self.tls(options, target);
         let local = self.local(options, executor?, target, keeping)?;
         Some(Connections { keeping, protocol, tls, local })
     }
@@ -105,7 +103,18 @@ impl Builder {
         Some(Keeping::PerRequest { max, server_closes })
     }
 
-    fn tls(&mut self, options: &ScenarioOptions) -> Tls {
+    fn tls(&mut self, options: &ScenarioOptions, target: Option<&Target>) -> Tls {
+        let said = [
+            ("--ca", options.ca.is_some()),
+            ("--cert", options.cert.is_some()),
+            ("--key", options.key.is_some()),
+            ("--insecure-skip-tls-verify", options.insecure_skip_tls_verify == Some(true)),
+            ("--no-tls-resume", options.no_tls_resume == Some(true)),
+        ];
+        let said: Vec<_> = said.iter().filter(|(_, said)| *said).map(|(flag, _)| *flag).collect();
+        if !said.is_empty() && target.is_some_and(|target| !target.https) {
+            self.note(format!("{} is for https:// only, which the URL is not", said.join(", ")));
+        }
         let pem = |text: &String| Pem(text.clone());
         let client = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => Some((pem(cert), pem(key))),
@@ -168,12 +177,15 @@ impl Builder {
             _ => 50_000.0,
         };
         let needed = (rate * TIME_WAIT_SECONDS / PORTS * 1.5).ceil();
+        if needed <= 1.0 {
+            return LocalAddresses::Kernel;
+        }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "clamped to what a byte holds"
+            reason = "from 2 to what a byte holds"
         )]
-        let count = needed.clamp(LOOPBACK_MIN, LOOPBACK_MAX) as u8;
+        let count = needed.min(LOOPBACK_MAX) as u8;
         let all: Vec<IpAddr> =
             (2..2 + count).map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).collect();
         self.note(format!(

@@ -66,6 +66,12 @@ impl Builder {
         if options.http2 == Some(true) {
             self.check_http2(authority, &headers);
         }
+        if let Some(data) = data.filter(|_| !requests.takes_data()) {
+            let columns: Vec<_> =
+                data.columns().iter().map(|name| format!("{{{{data.{name}}}}}")).collect();
+            let columns = columns.join(", ");
+            self.note(format!("the rows of --data are of no use: nothing takes {columns}"));
+        }
         if !requests.body_is_what_it_says() {
             let otherwise = "if that is meant, say so with --header 'Content-Type: …'";
             self.note(format!("the body is sent as JSON and is none; {otherwise}"));

@@ -173,7 +173,9 @@ fn connections() {
     };
     // 16,667 a second for 60 s are a million ports, of 28,232 on each address.
     assert_eq!(count(rate(json!({}))), 54);
-    assert_eq!(count(rate(json!({ "rate": "1/s" }))), 16);
+    // 60 s of 313/s are 18,780, which with half as many to spare fit one address; 314/s do not.
+    assert_eq!(count(rate(json!({ "rate": "313/s" }))), 0);
+    assert_eq!(count(rate(json!({ "rate": "314/s" }))), 2);
     assert_eq!(count(rate(json!({ "rate": "1M/s" }))), 253);
     assert_eq!(count(rate(json!({ "local-ips": ["127.0.0.2-127.0.0.5", "127.0.0.9"] }))), 5);
     assert_eq!(count(rate(json!({ "url": "http://[::1]:9/" }))), 0);
@@ -181,7 +183,9 @@ fn connections() {
 
 #[test]
 fn localhost_is_127_0_0_1() {
-    let plan = plan(json!({ "url": "http://localhost:9/x", "connection-per-user": true }));
+    let plan = plan(json!({
+        "url": "http://localhost:9/x", "rate": "1M/m", "connection-per-user": true,
+    }));
     let addresses = &plan.scenarios[0].target.addresses;
     assert!(addresses.iter().all(|address| address.to_string() == "127.0.0.1:9"), "{addresses:?}");
     assert!(plan.notes.iter().any(|note| note.contains("127.0.0.2 to 127.0.0.")), "{plan:?}");
@@ -228,6 +232,23 @@ fn a_body_that_is_no_json_is_noted() {
     assert!(noted(json!({ "body": "{patientId: 100}" })));
     assert!(!noted(json!({ "body": "{\"patientId\": \"{{patient}}\"}" })));
     assert!(!noted(json!({ "body": "x", "headers": ["content-type: text/plain"] })));
+}
+
+#[test]
+fn what_is_of_no_use_is_noted() {
+    let noted = |members: Value, words: &str| plan(members).notes.iter().any(|n| n.contains(words));
+    let rows = "the rows of --data are of no use: nothing takes {{data.a}}, {{data.b}}";
+    assert!(noted(json!({ "data-text": "a,b\n1,2" }), rows));
+    for taken in ["url", "body", "idempotency-key"] {
+        let template = if taken == "url" { "http://127.0.0.1:9/{{data.b}}" } else { "{{data.b}}" };
+        assert!(!noted(json!({ "data-text": "a,b\n1,2", taken: template }), rows), "{taken}");
+    }
+    let tls = json!({ "insecure-skip-tls-verify": true, "no-tls-resume": true });
+    let https_only = "--insecure-skip-tls-verify, --no-tls-resume is for https:// only";
+    assert!(noted(tls.clone(), https_only));
+    let mut secure = tls;
+    secure["url"] = json!("https://127.0.0.1:9/");
+    assert!(!noted(secure, https_only));
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn every_wrong_key_and_value_is_named() {
         }
     };
     check("rat = 1", &["--file: there is no key `rat`; did you mean `rate`?"]);
+    check("html = \"a.html\"", &["`html` is no key of a file: say --html beside --file"]);
     check("threshold = []", &["did you mean `thresholds`?"]);
     check("defaults = {}", &["there is no key `defaults`"]);
     check("rate = true", &["--rate: invalid type: boolean `true`"]);
@@ -77,7 +78,7 @@ fn every_wrong_key_and_value_is_named() {
     check(
         "colour = 1\nhttp2 = 3\n[scenarios.a]\nthresholds = []\nvu = 1\nrate = {}",
         &[
-            "there is no key `thresholds` (scenario `a`)",
+            "`thresholds` is of the whole run, and stands at the top of the file (scenario `a`)",
             "there is no key `vu`; did you mean `vus`? (scenario `a`)",
             "--rate: invalid type: map, expected a string (scenario `a`)",
             "there is no key `colour`",

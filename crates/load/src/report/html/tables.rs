@@ -134,10 +134,12 @@ pub(super) fn generator(totals: &Totals, outcome: &Outcome) -> String {
             format!("p50 {}, p99 {}, max {}", time(median), time(p99), time(max)),
         ));
     }
-    facts.push((
-        "waited for a connection",
-        format!("{} of {} requests", count(counts.waited), count(counts.started)),
-    ));
+    if let Some(waited) = health.waited {
+        facts.push((
+            "waited for a connection",
+            format!("{} of {} due", count(waited.count), count(waited.of)),
+        ));
+    }
     facts.push(("dropped", format!("{} of {} due", count(counts.dropped), count(counts.due))));
     facts.push(("connections made", count(counts.connections)));
     if !health.worker_cpu_shares.is_empty() {

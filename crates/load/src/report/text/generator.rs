@@ -19,7 +19,11 @@ pub(super) fn groups(
     columns: &Columns,
 ) -> Vec<Group> {
     vec![
-        Group { heading: "PHASES", of_k6: false, rows: phases(plan, totals, columns) },
+        Group {
+            heading: "PHASES of answered requests",
+            of_k6: false,
+            rows: phases(plan, totals, columns),
+        },
         Group { heading: "ANSWERS", of_k6: false, rows: answers(totals, outcome) },
         Group { heading: "GENERATOR", of_k6: false, rows: generator(totals, outcome) },
         Group { heading: "RECONCILIATION", of_k6: false, rows: reconciliation(outcome) },
@@ -77,7 +81,9 @@ fn generator(totals: &Totals, outcome: &Outcome) -> Vec<Row> {
             [k6_share(late), format!("of {} due", counts.due)],
         ));
     }
-    rows.push(Row::values("waited for a connection", share_of(counts.waited, counts.started)));
+    if let Some(waited) = health.waited {
+        rows.push(Row::values("waited for a connection", share_of(waited.count, waited.of)));
+    }
     let unsent = counts.due.saturating_sub(counts.started + counts.dropped);
     if unsent > 0 {
         rows.push(Row::values("due and never sent", share_of(unsent, counts.due)));

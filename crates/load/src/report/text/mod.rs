@@ -7,6 +7,8 @@ mod paint;
 mod rows;
 mod thresholds;
 
+use std::os::fd::AsFd;
+
 use paint::Paint;
 pub use paint::colour_wanted;
 
@@ -24,6 +26,15 @@ pub struct TextOptions {
     pub columns: Columns,
     /// With colours; see [`colour_wanted`].
     pub colour: bool,
+    /// Columns of the terminal that it is for: sentences break between words, and not where the
+    /// terminal would break them. See [`columns_of`].
+    pub width: Option<usize>,
+}
+
+/// How many columns `out` has, if it is a terminal.
+pub fn columns_of(out: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(out).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// The whole report, from an empty line to an empty line.
@@ -45,7 +56,7 @@ pub fn render(plan: &Plan, totals: &Totals, outcome: &Outcome, options: &TextOpt
     lines.extend(rows::lines(&groups, paint));
     lines.push(String::new());
     lines.push(String::new());
-    lines.extend(verdict(plan, outcome, paint));
+    lines.extend(verdict(plan, outcome, paint, options.width));
     let mut text = String::new();
     for line in lines {
         text.push_str(line.trim_end());
@@ -55,7 +66,7 @@ pub fn render(plan: &Plan, totals: &Totals, outcome: &Outcome, options: &TextOpt
     text
 }
 
-fn verdict(plan: &Plan, outcome: &Outcome, paint: Paint) -> Vec<String> {
+fn verdict(plan: &Plan, outcome: &Outcome, paint: Paint, width: Option<usize>) -> Vec<String> {
     let verdict = Verdict::of(outcome);
     let mut headline = verdict.kind.word().to_owned();
     if !verdict.reasons.is_empty() {
@@ -65,17 +76,27 @@ fn verdict(plan: &Plan, outcome: &Outcome, paint: Paint) -> Vec<String> {
             verdict.reasons.iter().map(|reason| reason.trim_end_matches('.')).collect();
         headline.push_str(&reasons.join("; "));
     }
-    let headline = printable(&headline);
     let good = verdict.kind == VerdictKind::Passed;
-    let headline = if good { paint.good(&headline) } else { paint.bad(&headline) };
-    let mut lines = vec![format!("  █ {headline}"), String::new()];
-    lines.push(format!("    {} Exit code {}.", verdict.meaning(), verdict.exit_code));
-    lines.push(
-        "    Durations count from when each request was due; `from:sent` is what k6 counts."
-            .to_owned(),
-    );
-    let warnings = outcome.health.warnings.iter();
-    lines.extend(warnings.map(|warning| format!("    Warning: {}", printable(warning))));
-    lines.extend(plan.notes.iter().map(|note| format!("    Note: {}", printable(note))));
+    let painted = |line: &String| if good { paint.good(line) } else { paint.bad(line) };
+    let headline: Vec<String> = sentence(&headline, width).iter().map(painted).collect();
+    let mut lines = vec![format!("  █ {}", headline.join("\n    ")), String::new()];
+    let mut say = |text: &str| {
+        lines.extend(sentence(text, width).iter().map(|line| format!("    {line}")));
+    };
+    say(&format!("{} Exit code {}.", verdict.meaning(), verdict.exit_code));
+    say("Durations count from when each request was due; `from:sent` is what k6 counts.");
+    outcome.health.warnings.iter().for_each(|warning| say(&format!("Warning: {warning}")));
+    plan.notes.iter().for_each(|note| say(&format!("Note: {note}")));
     lines
+}
+
+/// The lines of a sentence, without the indent of 4 that they are to have. Words are as long as they
+/// are: a command that somebody is to copy stays whole.
+fn sentence(text: &str, width: Option<usize>) -> Vec<String> {
+    let text = printable(text);
+    let Some(width) = width else { return vec![text] };
+    let options = textwrap::Options::new(width.saturating_sub(4))
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(&text, options).into_iter().map(String::from).collect()
 }

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use load::measure::{Ended, Failure, Gauges, Interval, Recorder, Sample, Totals, Trend};
-use load::outcome::{Ending, Health, KernelCounters, Outcome, Reconciliation, ThresholdResult};
+use load::outcome::{
+    Ending, Health, KernelCounters, Outcome, Part, Reconciliation, ThresholdResult,
+};
 use load::plan::{Aggregate, Check, Comparison, Executor, Metric, Plan, Threshold};
 
 use super::plans::{arrivals, duration_below, plan, threshold, users};
@@ -336,6 +338,7 @@ fn judged(plan: &Plan, totals: &mut Totals) -> Outcome {
             schedule_lag_p99_ms: lag.percentile_ms(99.0),
             asked_per_second: open.then(|| to_f64(counts.due) / seconds),
             achieved_per_second: to_f64(counts.started) / seconds,
+            waited: open.then_some(Part { count: counts.waited, of: counts.due }),
             worker_cpu_shares: totals.worker_cpu_shares(),
             kernel: KernelCounters::default(),
         },

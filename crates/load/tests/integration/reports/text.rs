@@ -19,7 +19,7 @@ fn each_state_has_its_report() {
 #[test]
 fn columns_are_those_that_were_chosen() {
     let columns = "p(99.9),count,avg".parse().expect("columns");
-    let text = text(runs::named("passed"), &TextOptions { columns, colour: false });
+    let text = text(runs::named("passed"), &TextOptions { columns, ..TextOptions::default() });
     let line = text.lines().find(|line| line.contains("http_req_duration.")).expect("the line");
     let figures: Vec<&str> = line.split_whitespace().skip(1).collect();
     assert_eq!(figures, ["p(99.9)=191.49ms", "count=60000", "avg=1.35ms"]);
@@ -39,6 +39,20 @@ fn colours_change_nothing_but_colours() {
     let trimmed: Vec<&str> = bare.lines().map(str::trim_end).collect();
     assert!(painted.len() > plain.len() + 500, "it is painted");
     assert_eq!(trimmed, plain.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn sentences_break_between_words_of_a_terminal() {
+    let run = runs::named("invalid");
+    let whole = text(run, &TextOptions::default());
+    let narrow = text(run, &TextOptions { width: Some(40), ..TextOptions::default() });
+    let verdict = |text: &str| text[text.rfind('█').expect("a verdict")..].to_owned();
+    let words = |text: &str| -> Vec<String> {
+        verdict(text).split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(words(&narrow), words(&whole), "nothing else changes");
+    let longest = |text: &str| verdict(text).lines().map(|line| line.chars().count()).max();
+    assert!(longest(&whole) > Some(40) && longest(&narrow) <= Some(40), "{narrow}");
 }
 
 #[test]
