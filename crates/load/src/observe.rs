@@ -17,6 +17,11 @@ pub trait Observer {
     /// The figures `at` after the run's start.
     fn tick(&mut self, plan: &Plan, totals: &Totals, at: Duration);
 
+    /// The run was told `at` after its start to end before its time: nothing more is asked for.
+    fn stopping(&mut self, at: Duration) {
+        let _ = at;
+    }
+
     /// The last figures, and what came of the run.
     fn end(&mut self, plan: &Plan, totals: &Totals, outcome: &Outcome) {
         let _ = (plan, totals, outcome);

@@ -17,6 +17,8 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// How the run ended.
     pub ending: Ending,
+    /// When it was told to, counted from its start, if that was before the plan's end.
+    pub stopped_at: Option<Duration>,
     /// The wall clock at the run's start, in nanoseconds since 1970.
     pub started_wall_ns: u64,
     /// From the first scenario's start to the last answer.

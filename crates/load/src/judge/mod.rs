@@ -7,4 +7,3 @@ mod window;
 
 pub use health::{Evidence, health};
 pub use thresholds::{abort, thresholds};
-pub(crate) use window::due_before;

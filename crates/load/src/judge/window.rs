@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::measure::Totals;
-use crate::plan::{Arrivals, Executor, Plan};
+use crate::plan::{Executor, Plan};
 
 /// What open models ask for, and what was sent of it in time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,7 +31,8 @@ impl Window {
             from = from.min(scenario.start);
             until = until.max((scenario.start + arrivals.duration()).min(stopped_at));
             // A machine that hears of a stop a little later goes on for as long.
-            asked += due_before(arrivals, stopped_at.saturating_sub(scenario.start))
+            asked += arrivals
+                .due_before(stopped_at.saturating_sub(scenario.start))
                 .max(measured.counts.due);
             started += measured.counts.started;
         }
@@ -57,35 +58,10 @@ fn started_before(totals: &Totals, until: Duration) -> u64 {
     points.filter(|(n, _)| *n as f64 * width < until.as_secs_f64()).map(|(_, p)| p.started).sum()
 }
 
-/// How many requests are due before `time`, counted from the scenario's start.
-pub(crate) fn due_before(arrivals: &Arrivals, time: Duration) -> u64 {
-    let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let (mut low, mut high) = (0, arrivals.count());
-    // Due times are in order: all below `low` are before, none from `high` on is.
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if arrivals.due_ns(middle).is_some_and(|due_ns| due_ns < time_ns) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{self, Figures, MS, Waited};
-
-    #[test]
-    fn due_before_is_the_rate_times_the_time() {
-        let Executor::Arrivals(flat) = fixture::arrivals(10, 100.0) else { panic!("open") };
-        for (ms, due) in [(0, 0), (1, 1), (10, 1), (11, 2), (1_000, 100), (10_000, 1_000)] {
-            assert_eq!(due_before(&flat, Duration::from_millis(ms)), due, "{ms}");
-        }
-        assert_eq!(due_before(&flat, Duration::MAX), 1_000);
-    }
 
     /// The plan's window when so many requests were sent between one of these ticks and the next.
     fn window(sent: &[(u64, u64)], stopped_at: Option<Duration>) -> Window {

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::judge::due_before;
 use crate::plan::{Executor, Plan, Scenario};
 
 /// Requests that are due from one instant to another after the run's start, in nanoseconds; `None`
@@ -16,7 +15,7 @@ pub(super) fn asked_between(plan: &Plan, from_ns: u64, until_ns: u64) -> Option<
 pub(super) fn asked_of(scenario: &Scenario, from_ns: u64, until_ns: u64) -> Option<u64> {
     let Executor::Arrivals(arrivals) = &scenario.executor else { return None };
     let due = |at_ns: u64| {
-        due_before(arrivals, Duration::from_nanos(at_ns).saturating_sub(scenario.start))
+        arrivals.due_before(Duration::from_nanos(at_ns).saturating_sub(scenario.start))
     };
     Some(due(until_ns).saturating_sub(due(from_ns)))
 }

@@ -25,6 +25,7 @@ pub struct Gatherer {
     gathered_at: Option<Duration>,
     /// What the totals reached up to then.
     until_ns: u64,
+    stopped_at: Option<Duration>,
 }
 
 /// Glances are not gathered more often than this: 10 a second.
@@ -46,10 +47,16 @@ impl Gatherer {
         Some(self.gather_now(plan, totals, at))
     }
 
+    /// The run was told then to end before its time.
+    pub fn stopping(&mut self, at: Duration) {
+        self.stopped_at = Some(at);
+    }
+
     fn gather_now(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Glance {
         let open = |number: usize| plan.scenarios.get(number).is_some_and(is_open);
         let mut window = self.recent.window(totals, open);
-        let end_ns = u64::try_from(plan.duration().as_nanos()).unwrap_or(u64::MAX);
+        let end = plan.duration().min(self.stopped_at.unwrap_or(Duration::MAX));
+        let end_ns = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
         // What is sent past the end was asked for before it; a tick that ends a little later is the
         // last one in time.
         let finishing = Duration::from_nanos(window.until_ns.saturating_sub(end_ns)) > TICK;
@@ -63,6 +70,7 @@ impl Gatherer {
         let (checks, checks_passed) = totals.checks(|_| true);
         let workers = totals.worker_cpu_shares().len();
         let (done, left) = progress(plan, &counts, at);
+        let left = left.filter(|_| self.stopped_at.is_none());
         Glance {
             target: target(plan),
             at,
@@ -94,15 +102,15 @@ impl Gatherer {
             checks,
             checks_passed,
             thresholds: thresholds(plan, judged),
-            invalid: invalid(plan, totals, at),
+            invalid: invalid(plan, totals, at, end),
             scenarios: rows(plan, totals, &window, finishing),
-            moments: self.history.update(plan, totals).to_vec(),
+            moments: self.history.update(plan, totals, end_ns).to_vec(),
         }
     }
 }
 
-/// Why the run would be called invalid if it had been planned to end now.
-fn invalid(plan: &Plan, totals: &Totals, at: Duration) -> Vec<String> {
+/// Why the run would be called invalid if it had been planned to end now; `end` is when it was.
+fn invalid(plan: &Plan, totals: &Totals, at: Duration, end: Duration) -> Vec<String> {
     if at < JUDGED_AFTER {
         return Vec::new();
     }
@@ -110,7 +118,7 @@ fn invalid(plan: &Plan, totals: &Totals, at: Duration) -> Vec<String> {
         elapsed: at.saturating_sub(plan.start()),
         ending: Ending::Completed,
         // Of what every worker has told.
-        stopped_at: Some(Duration::from_nanos(totals.complete_until_ns())),
+        stopped_at: Some(Duration::from_nanos(totals.complete_until_ns()).min(end)),
         kernel: Some(KernelCounters::default()),
         partial: false,
     };
@@ -297,6 +305,31 @@ mod tests {
             let glance = gatherer.gather(&plan, &totals, at).expect("there is something new");
             let found = (glance.rate, glance.asked, glance.finishing);
             assert_eq!(found, (100.0, asked, asked.is_none()), "{until_ms} ms");
+        }
+    }
+
+    #[test]
+    fn repro_once_the_run_was_told_to_end_nothing_is_asked() {
+        let [rate, duration] = ["100/s", "60s"].map(|text| Some(text.to_owned()));
+        let plan = plan(ScenarioOptions { rate, duration, ..Default::default() });
+        let mut totals = Totals::new(&plan.shape());
+        let mut gatherer = Gatherer::default();
+        for (until_s, sent) in [(1, 100), (2, 100), (3, 0), (4, 0)] {
+            if until_s == 3 {
+                gatherer.stopping(TICK * 8);
+            }
+            let mut recorder = Recorder::new(0, &[1]);
+            (0..sent).for_each(|_| recorder.started(0, false));
+            let next = Box::new(Interval::new(0, &[1]));
+            totals.add(0, &recorder.take(until_s * 1_000_000_000, Gauges::default(), next));
+            let at = Duration::from_secs(until_s);
+            let glance = gatherer.gather(&plan, &totals, at).expect("there is something new");
+            let goes_on = until_s <= 2;
+            assert_eq!((glance.asked.is_some(), glance.left.is_some()), (goes_on, goes_on));
+            assert_eq!((glance.finishing, glance.invalid.len()), (!goes_on, 0), "{until_s} s");
+            let asked: Vec<_> = glance.moments.iter().filter_map(|moment| moment.asked).collect();
+            assert!(asked.iter().take(8).all(|asked| *asked > 90.0), "{asked:?}");
+            assert!(asked.iter().skip(8).all(|asked| *asked < 1.0), "{asked:?}");
         }
     }
 

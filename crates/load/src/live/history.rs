@@ -37,8 +37,9 @@ const HALF_TICK_NS: u64 = TICK.as_nanos() as u64 / 2;
 const SETTLED_NS: u64 = 2_000_000_000;
 
 impl History {
-    /// Takes in what is new; a stretch counts once every worker has told of it.
-    pub(super) fn update(&mut self, plan: &Plan, totals: &Totals) -> &[Moment] {
+    /// Takes in what is new; a stretch counts once every worker has told of it. From `end_ns` on
+    /// nothing is asked for.
+    pub(super) fn update(&mut self, plan: &Plan, totals: &Totals, end_ns: u64) -> &[Moment] {
         let width_ns = width_ns(totals);
         if self.width_ns != width_ns {
             self.moments.clear();
@@ -54,16 +55,16 @@ impl History {
         let unsettled = usize::try_from(SETTLED_NS / width_ns).unwrap_or(0) + 1;
         self.moments.truncate(self.moments.len().saturating_sub(unsettled).min(points.len()));
         for (index, point) in points.iter().enumerate().skip(self.moments.len()) {
-            self.moments.push(moment(plan, index as u64 * width_ns, width_ns, point));
+            self.moments.push(moment(plan, index as u64 * width_ns, width_ns, end_ns, point));
         }
         &self.moments
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for a plot")]
-fn moment(plan: &Plan, from_ns: u64, width_ns: u64, point: &Point) -> Moment {
+fn moment(plan: &Plan, from_ns: u64, width_ns: u64, end_ns: u64, point: &Point) -> Moment {
     let width_s = width_ns as f64 / 1e9;
-    let asked = asked_between(plan, from_ns, from_ns + width_ns);
+    let asked = asked_between(plan, from_ns, end_ns.min(from_ns + width_ns));
     Moment {
         at_s: (from_ns + width_ns / 2) as f64 / 1e9,
         rate: point.started as f64 / width_s,

@@ -67,6 +67,10 @@ impl<W: Write> Observer for ProgressLine<W> {
             self.tell(&line);
         }
     }
+
+    fn stopping(&mut self, at: Duration) {
+        self.gatherer.stopping(at);
+    }
 }
 
 impl<W: Write> Drop for ProgressLine<W> {

@@ -64,6 +64,10 @@ impl Observer for View {
             *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(glance);
         }
     }
+
+    fn stopping(&mut self, at: Duration) {
+        self.gatherer.stopping(at);
+    }
 }
 
 impl Drop for View {

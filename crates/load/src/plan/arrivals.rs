@@ -71,6 +71,22 @@ impl Arrivals {
         let stage = &self.stages[after.saturating_sub(1)];
         Some(to_count(stage.reached_s(number - stage.before) * 1e9))
     }
+
+    /// How many requests are due before `time`, counted from the start.
+    pub fn due_before(&self, time: Duration) -> u64 {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (mut low, mut high) = (0, self.count);
+        // Due times are in order: all below `low` are before, none from `high` on is.
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.due_ns(middle).is_some_and(|due_ns| due_ns < time_ns) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
 }
 
 impl Stage {
@@ -112,6 +128,15 @@ mod tests {
     fn arrivals(stages: &[(u64, f64, f64)]) -> Arrivals {
         let stages = stages.iter().map(|(s, from, to)| (Duration::from_secs(*s), *from, *to));
         Arrivals::new(stages).expect("somebody comes")
+    }
+
+    #[test]
+    fn due_before_is_the_rate_times_the_time() {
+        let flat = arrivals(&[(10, 100.0, 100.0)]);
+        for (ms, due) in [(0, 0), (1, 1), (10, 1), (11, 2), (1_000, 100), (10_000, 1_000)] {
+            assert_eq!(flat.due_before(Duration::from_millis(ms)), due, "{ms}");
+        }
+        assert_eq!(flat.due_before(Duration::MAX), 1_000);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Division, Findings, Machine, grouped, is_loopback};
-use crate::judge::due_before;
 use crate::plan::{Executor, Keeping, LocalAddresses, Plan, Scenario};
 
 /// Linux's `TCP_TIMEWAIT_LEN`, which no setting changes.
@@ -200,7 +199,7 @@ fn densest(scenario: &Scenario, hold: Duration) -> u64 {
     let step = arrivals.duration() / LOOKS;
     let within = |n: u32| {
         let from = step * n;
-        due_before(arrivals, from + hold) - due_before(arrivals, from)
+        arrivals.due_before(from + hold) - arrivals.due_before(from)
     };
     (0..=LOOKS).map(within).max().unwrap_or(0)
 }

@@ -122,6 +122,7 @@ mod tests {
             reconciliation: None,
             missing: Vec::new(),
             ending: Ending::Completed,
+            stopped_at: None,
             started_wall_ns: 0,
             elapsed: Duration::from_secs(12),
             machines: Vec::new(),

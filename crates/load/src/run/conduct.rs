@@ -47,6 +47,7 @@ pub(super) fn conduct<S: Source>(
     let mut given_up = false;
     let (mut shown, mut judged) = (None, Duration::ZERO);
     loop {
+        let was_stopped = stopped_at.is_some();
         match source.next(NOTICED_WITHIN) {
             Step::Interval(machine, interval) => {
                 totals.add(machine, &interval);
@@ -75,6 +76,9 @@ pub(super) fn conduct<S: Source>(
                 (ending, stopped_at) = (Ending::Aborted, Some(at));
                 source.stop();
             }
+        }
+        if let Some(stopped_at) = stopped_at.filter(|_| !was_stopped) {
+            observers.iter_mut().for_each(|observer| observer.stopping(stopped_at));
         }
         if shown.is_none_or(|shown| at.saturating_sub(shown) >= SHOWN_EVERY) {
             shown = Some(at);

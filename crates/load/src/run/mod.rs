@@ -146,6 +146,7 @@ fn outcome(
         reconciliation: counters.filter(|_| accountable).map(|before| before.after(totals)),
         missing: finished.missing.clone(),
         ending: *ending,
+        stopped_at: *stopped_at,
         started_wall_ns,
         elapsed,
         machines: finished.machines.clone(),

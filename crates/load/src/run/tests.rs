@@ -118,6 +118,7 @@ impl Source for Script {
 struct Watching {
     notes: Vec<String>,
     ticks: Vec<(Duration, u64)>,
+    stopping: Vec<Duration>,
     ended: Option<Outcome>,
 }
 
@@ -130,6 +131,10 @@ impl Observer for Watching {
         self.ticks.push((at, totals.counts(|_| true).ended));
     }
 
+    fn stopping(&mut self, at: Duration) {
+        self.stopping.push(at);
+    }
+
     fn end(&mut self, _plan: &Plan, _totals: &Totals, outcome: &Outcome) {
         self.ended = Some(outcome.clone());
     }
@@ -140,7 +145,11 @@ impl Observer for Watching {
 fn follow(plan: &Plan, script: Script) -> (Outcome, Vec<&'static str>, usize) {
     let (now, log, stop) =
         (Rc::clone(&script.now_ns), Rc::clone(&script.log), Rc::clone(&script.stop));
-    let conducted = conduct(plan, script, &mut [], &stop, &move || now.get());
+    let mut watching = Watching::default();
+    let observers: &mut [&mut dyn Observer] = &mut [&mut watching];
+    let conducted = conduct(plan, script, observers, &stop, &move || now.get());
+    let stopped_at: Vec<_> = conducted.stopped_at.into_iter().collect();
+    assert_eq!(watching.stopping, stopped_at, "observers hear of it, once");
     let context = RunContext { command: "inhale load".to_owned(), ..RunContext::default() };
     let outcome = outcome(plan, &context, None, &conducted, 7);
     let told: Vec<_> = log.borrow().iter().copied().filter(|told| *told != "give back").collect();

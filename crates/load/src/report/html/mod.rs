@@ -35,7 +35,7 @@ pub fn render(plan: &Plan, totals: &Totals, outcome: &Outcome) -> String {
         figures::header(plan, totals, outcome, &title),
         figures::banner(outcome, &verdict),
         figures::headline(totals, outcome),
-        section("Over time", &figures_of(&over_time::plots(plan, totals))),
+        section("Over time", &figures_of(&over_time::plots(plan, totals, outcome))),
         section("How latencies are spread", &figures_of(&distribution::plots(totals))),
         section("Where the time went", &figures::phases(totals)),
         beside(&[

@@ -1,8 +1,11 @@
 //! Plots of the run over time: rate, latency, failures, what was in flight.
 
+use std::time::Duration;
+
 use super::plot::{Plot, Series, Shape};
 use super::scale::Scale;
 use crate::measure::{Point, Totals};
+use crate::outcome::Outcome;
 use crate::plan::{Arrivals, Executor, Plan};
 use crate::report::format::{axis_time, number, real, time};
 
@@ -17,13 +20,13 @@ struct Stretches<'a> {
 }
 
 /// The plots; none of a run in which nothing was measured.
-pub(super) fn plots(plan: &Plan, totals: &Totals) -> Vec<Plot> {
+pub(super) fn plots(plan: &Plan, totals: &Totals, outcome: &Outcome) -> Vec<Plot> {
     let stretches = Stretches::of(totals);
     if stretches.points.is_empty() {
         return Vec::new();
     }
     vec![
-        rate(plan, &stretches),
+        rate(plan, &stretches, outcome.stopped_at.unwrap_or(Duration::MAX)),
         latency(&stretches),
         failures(&stretches),
         in_flight(plan, &stretches),
@@ -79,13 +82,14 @@ impl<'a> Stretches<'a> {
     }
 }
 
-fn rate(plan: &Plan, stretches: &Stretches) -> Plot {
+/// Nothing is asked for from `stopped_at` on.
+fn rate(plan: &Plan, stretches: &Stretches, stopped_at: Duration) -> Plot {
     let mut series = Vec::new();
-    let open: Vec<(f64, &Arrivals)> = plan
+    let open: Vec<(Duration, &Arrivals)> = plan
         .scenarios
         .iter()
         .filter_map(|scenario| match &scenario.executor {
-            Executor::Arrivals(arrivals) => Some((scenario.start.as_secs_f64(), arrivals)),
+            Executor::Arrivals(arrivals) => Some((scenario.start, arrivals)),
             _ => None,
         })
         .collect();
@@ -94,28 +98,21 @@ fn rate(plan: &Plan, stretches: &Stretches) -> Plot {
     let note = if open.is_empty() {
         "requests sent a second; users of a closed model wait for their answers, so none is asked for"
     } else {
-        let asked = stretches.rates(|at| {
-            let (from, until) = (stretches.starts[at], stretches.starts[at] + stretches.widths[at]);
-            let due = |(start, arrivals): &(f64, &Arrivals)| {
-                real(due_before(arrivals, until - start) - due_before(arrivals, from - start))
+        let due_before = |seconds: f64| -> u64 {
+            let at = Duration::from_secs_f64(seconds).min(stopped_at);
+            let due = |(start, arrivals): &(Duration, &Arrivals)| {
+                arrivals.due_before(at.saturating_sub(*start))
             };
             open.iter().map(due).sum()
+        };
+        let asked = stretches.rates(|at| {
+            let from = stretches.starts[at];
+            real(due_before(from + stretches.widths[at]) - due_before(from))
         });
         series.push(Series { name: "asked", class: "asked", values: asked, filled: false });
         "requests a second: those that were due by the plan, and those sent"
     };
     stretches.plot("rate", "Rate", note.to_owned(), series)
-}
-
-/// How many requests are due before so many seconds.
-fn due_before(arrivals: &Arrivals, seconds: f64) -> u64 {
-    let (mut least, mut most) = (0, arrivals.count());
-    while least < most {
-        let middle = least.midpoint(most);
-        let due_s = arrivals.due_ns(middle).map_or(f64::INFINITY, |ns| real(ns) / 1e9);
-        if due_s < seconds { least = middle + 1 } else { most = middle }
-    }
-    least
 }
 
 fn latency(stretches: &Stretches) -> Plot {
@@ -200,5 +197,26 @@ fn clock(seconds: f64) -> String {
         format!("{}:{rest:04.1}", minutes.floor())
     } else {
         format!("{}:{:02}:{:02}", hours.floor(), minutes.floor(), rest.floor())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, Figures};
+
+    #[test]
+    fn nothing_is_asked_for_after_the_end() {
+        let asked = |stopped_at| {
+            let mut figures = Figures::new(&[1]);
+            (1..=8).for_each(|tick| drop(figures.tick(tick * 250 * fixture::MS, 0.1)));
+            let totals = figures.totals();
+            let plot = rate(&fixture::plan(), &Stretches::of(&totals), stopped_at);
+            let asked = plot.series.into_iter().find(|series| series.name == "asked");
+            asked.expect("an open model").values
+        };
+        assert_eq!(asked(Duration::MAX), [Some(100.0); 8]);
+        let until_one_second = [[Some(100.0); 4], [Some(0.0); 4]].concat();
+        assert_eq!(asked(Duration::from_secs(1)), until_one_second);
     }
 }

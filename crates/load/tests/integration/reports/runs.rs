@@ -154,6 +154,7 @@ fn empty() -> Run {
     let mut outcome = judged(&plan, &mut totals);
     outcome.elapsed = Duration::ZERO;
     outcome.ending = Ending::Interrupted;
+    outcome.stopped_at = Some(Duration::ZERO);
     Run { name: "empty", plan, totals, outcome }
 }
 
@@ -345,6 +346,7 @@ fn judged(plan: &Plan, totals: &mut Totals) -> Outcome {
         reconciliation: None,
         missing: Vec::new(),
         ending: Ending::Completed,
+        stopped_at: None,
         // The first of January 2026 at noon.
         started_wall_ns: 1_767_268_800_000_000_000,
         elapsed,
