@@ -116,7 +116,7 @@ impl Figures {
     }
 
     pub(crate) fn dropped(&mut self, scenario: usize, requests: u64) {
-        self.recorder.dropped(scenario, requests);
+        self.recorder.dropped(scenario, requests, 0);
     }
 
     /// A request that is due, and may wait for a connection, and is not over.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::measure::Totals;
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 use crate::plan::Plan;
 
 /// Is shown the figures so far at each tick. It is called between two collections of what the workers
@@ -17,9 +17,9 @@ pub trait Observer {
     /// The figures `at` after the run's start.
     fn tick(&mut self, plan: &Plan, totals: &Totals, at: Duration);
 
-    /// The run was told `at` after its start to end before its time: nothing more is asked for.
-    fn stopping(&mut self, at: Duration) {
-        let _ = at;
+    /// The run was told to end, `at` after its start, and why: nothing more is asked for.
+    fn stopping(&mut self, why: Ending, at: Duration) {
+        let _ = (why, at);
     }
 
     /// The last figures, and what came of the run.

@@ -32,7 +32,7 @@ pub(super) fn run(flags: &LoadFlags, options: &Options) -> Result<ExitCode, Fail
         show::plan(&plan).iter().for_each(|line| outln!("{line}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let telling = Telling::new(&flags.output).map_err(wrong)?;
+    let telling = Telling::new(flags).map_err(wrong)?;
     let mut watchers = Watchers::open(&flags.output).map_err(wrong)?;
     let context = context(flags).map_err(wrong)?;
     let stop = stopping::on_signals().map_err(wrong)?;

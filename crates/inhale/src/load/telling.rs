@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::load::measure::Totals;
 use ::load::outcome::Outcome;
@@ -10,7 +10,7 @@ use ::load::plan::Plan;
 use ::load::report::text::{TextOptions, colour_wanted, columns_of};
 use ::load::report::{Columns, html, summary, text};
 
-use super::flags::OutputFlags;
+use super::flags::{LoadFlags, OutputFlags};
 
 /// What is to be told, and how; known to be possible before the first request.
 pub(super) struct Telling<'a> {
@@ -20,7 +20,8 @@ pub(super) struct Telling<'a> {
 
 impl<'a> Telling<'a> {
     /// Errors name the flag to change.
-    pub(super) fn new(flags: &'a OutputFlags) -> Result<Self, String> {
+    pub(super) fn new(all: &'a LoadFlags) -> Result<Self, String> {
+        let flags = &all.output;
         let columns = match &flags.summary_trend_stats {
             Some(list) => {
                 list.parse().map_err(|error| format!("--summary-trend-stats {list}: {error}"))?
@@ -32,7 +33,7 @@ impl<'a> Telling<'a> {
                 writable(path).map_err(|error| format!("--{flag} {}: {error}", path.display()))?;
             }
         }
-        each_its_own(flags)?;
+        each_its_own(all)?;
         Ok(Self { flags, columns })
     }
 
@@ -74,24 +75,44 @@ impl<'a> Telling<'a> {
 }
 
 /// Refuses two outputs to one file, of which the later would be written over the earlier.
-fn each_its_own(flags: &OutputFlags) -> Result<(), String> {
-    let points = flags.out.iter().filter_map(|text| text.split_once('='));
+fn each_its_own(flags: &LoadFlags) -> Result<(), String> {
+    let output = &flags.output;
+    let points = output.out.iter().filter_map(|text| text.split_once('='));
     let points = points.map(|(_, path)| ("out", Path::new(path)));
-    let reports = [("html", &flags.html), ("summary-export", &flags.summary_export)];
-    let reports = reports.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
-    let mut seen: Vec<(&str, &Path)> = Vec::new();
-    for (flag, path) in reports.chain(points) {
+    let whole = [
+        ("html", &output.html),
+        ("summary-export", &output.summary_export),
+        ("receipts", &flags.verdict.receipts),
+    ];
+    let whole = whole.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
+    let mut seen: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in whole.chain(points) {
         // What is no file, such as /dev/null, has nothing to lose.
         if path.exists() && !path.is_file() {
             continue;
         }
-        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == path) {
+        let place = place(path);
+        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == place) {
             let path = path.display();
             return Err(format!("--{flag} {path}: --{other} writes there; name another file"));
         }
-        seen.push((flag, path));
+        seen.push((flag, place));
     }
     Ok(())
+}
+
+/// The same for each way to write a path, whether or not a file is there yet.
+fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let there = fs::canonicalize(path).or_else(|_| {
+        let name = path.file_name().unwrap_or_default();
+        fs::canonicalize(folder).map(|folder| folder.join(name))
+    });
+    // What is in no folder that there is cannot be written, which is told elsewhere.
+    there.unwrap_or_else(|_| path.to_owned())
 }
 
 /// Sees whether a file can be written. One that is there keeps what it holds until there is something

@@ -175,13 +175,20 @@ fn repro_what_cannot_be_written_is_an_exit_code() {
 #[test]
 fn repro_two_outputs_of_one_file_are_refused() {
     let notes = tempfile::tempdir().expect("a folder can be made");
-    let file = notes.path().join("figures").to_str().expect("it is text").to_owned();
+    let folder = notes.path().to_str().expect("it is text");
+    let [file, same] = ["figures", "./figures"].map(|name| format!("{folder}/{name}"));
     let points = format!("csv={file}");
-    let url = "http://127.0.0.1:1/api/usages";
-    let output = run(&["load", url, "--quiet", "--summary-export", &file, "-o", &points], &[]);
-    let said = String::from_utf8(output.stderr).expect("it is text");
-    assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{said}");
-    assert!(said.contains("--summary-export writes there"), "{said}");
+    for (first, path, second, other) in [
+        ("--summary-export", &file, "-o", &points),
+        ("--summary-export", &file, "--receipts", &same),
+        ("--html", &same, "--summary-export", &file),
+    ] {
+        let url = "http://127.0.0.1:1/api/usages";
+        let output = run(&["load", url, "--quiet", first, path, second, other], &[]);
+        let said = String::from_utf8(output.stderr).expect("it is text");
+        assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{said}");
+        assert!(said.contains(&format!("{first} writes there")), "{said}");
+    }
 }
 
 /// It was looked up again and again.

@@ -333,17 +333,12 @@ impl Worker<'_> {
     pub(super) fn interrupt(&mut self, scenario: usize, now_ns: u64) {
         if let Executor::Arrivals(arrivals) = &self.plan.scenarios[scenario].executor {
             self.notice_all(scenario, arrivals, now_ns);
-            let dropped = self.open(scenario).give_up();
-            self.recorder.dropped(scenario, dropped);
+            self.give_up_backlog(scenario);
         }
         for line in [connecting_line(scenario), answering_line(scenario)] {
             while let Some((flight, _)) = self.deadlines.first(line) {
                 self.give_up(flight, Failure::Interrupted, now_ns);
             }
-        }
-        // Users whose requests were given up would think now, and nobody would wake them any more.
-        if let Model::Closed(closed) = &mut self.courses[scenario].model {
-            closed.stop();
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Closed {
     iterations: Iterations,
     think: Think,
     random: SplitMix,
+    /// Whether nobody begins anything any more.
+    stopped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +80,7 @@ impl Closed {
             iterations,
             think,
             random: SplitMix(seed),
+            stopped: false,
         }
     }
 
@@ -140,6 +143,11 @@ impl Closed {
             think_ns = think_ns.max(ns(REFUSED_PAUSE));
         }
         let of_user = &mut self.users[user as usize];
+        if think_ns > 0 && self.stopped {
+            // As with those who think when it stops: nobody would wake them, and they need not.
+            of_user.state = State::Away;
+            return None;
+        }
         if think_ns > 0 {
             of_user.state = State::Thinking;
             self.thinking.push(Reverse((now_ns + think_ns, user)));
@@ -163,6 +171,7 @@ impl Closed {
     /// Nobody begins anything any more. The iterations of those that think are not whole and count
     /// as none.
     pub(super) fn stop(&mut self) {
+        self.stopped = true;
         self.active = 0;
         self.change_ns = u64::MAX;
         for user in self.ready.drain(..) {

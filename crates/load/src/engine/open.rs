@@ -32,6 +32,14 @@ pub(super) struct Due {
     pub(super) waited: bool,
 }
 
+/// Requests that are due and will not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GivenUp {
+    pub(super) requests: u64,
+    /// Of those, how many found no connection.
+    pub(super) waited: u64,
+}
+
 impl Open {
     /// At the start, which is at `start_ns`.
     pub(super) fn new(arrivals: &Arrivals, lane: Lane, start_ns: u64) -> Self {
@@ -80,11 +88,12 @@ impl Open {
         self.waited = self.noticed;
     }
 
-    /// Gives the backlog up; how many it was.
-    pub(super) fn give_up(&mut self) -> u64 {
-        let backlog = self.backlog();
+    /// Gives the backlog up.
+    pub(super) fn give_up(&mut self) -> GivenUp {
+        let waited = self.waited.saturating_sub(self.taken);
+        let given_up = GivenUp { requests: self.backlog(), waited };
         self.taken = self.noticed;
-        backlog
+        given_up
     }
 
     /// Nobody comes any more.
@@ -158,7 +167,7 @@ mod tests {
         }
         assert_eq!(waited, [true, true, true, false]);
         assert!(!open.is_over());
-        assert_eq!(open.give_up(), 1);
+        assert_eq!(open.give_up(), GivenUp { requests: 1, waited: 0 });
         assert_eq!((open.backlog(), open.is_over()), (0, false));
         open.stop();
         assert!(open.is_over() && open.oldest(&arrivals).is_none());

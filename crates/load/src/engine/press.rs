@@ -6,7 +6,7 @@ use crate::plan::{Arrivals, Executor};
 use super::connection::State;
 use super::course::Model;
 use super::flight::{Flight, NONE};
-use super::open::{Due, Open};
+use super::open::{Due, GivenUp, Open};
 use super::wire::Wire;
 use super::worker::Worker;
 
@@ -45,7 +45,7 @@ impl Worker<'_> {
             let Some(due) = open.oldest(arrivals) else { return (now_ns, false) };
             if now_ns - due.due_ns > course.late_max_ns {
                 open.take_oldest();
-                self.recorder.dropped(scenario, 1);
+                self.recorder.dropped(scenario, 1, u64::from(due.waited));
                 continue;
             }
             let Some(carrier) = self.carrier(scenario, now_ns) else {
@@ -67,6 +67,12 @@ impl Worker<'_> {
         }
     }
 
+    /// What is due and not sent will not be.
+    pub(super) fn give_up_backlog(&mut self, scenario: usize) {
+        let GivenUp { requests, waited } = self.open(scenario).give_up();
+        self.recorder.dropped(scenario, requests, waited);
+    }
+
     fn press_closed(&mut self, scenario: usize, mut now_ns: u64) -> (u64, bool) {
         let Model::Closed(closed) = &mut self.courses[scenario].model else {
             unreachable!("it has no arrivals")
@@ -77,7 +83,7 @@ impl Worker<'_> {
                 unreachable!("it has no arrivals")
             };
             let Some(turn) = closed.take() else { return (now_ns, false) };
-            self.recorder.due(scenario, now_ns.saturating_sub(turn.due_ns));
+            self.recorder.ready(scenario);
             let carrier = if self.is_usable(turn.connection, turn.user, now_ns) {
                 Carrier::Free(turn.connection)
             } else {

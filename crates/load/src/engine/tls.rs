@@ -98,7 +98,7 @@ impl Session {
                 Ok(bytes) => return Read::Bytes(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Read::Cut,
-                Err(_) => return Read::Failed(Failure::Tls),
+                Err(_) => return Read::Failed(Failure::Garbage),
             }
             match self.receive(socket) {
                 Ok(true) => {}
@@ -125,10 +125,16 @@ impl Session {
             Ok(0) if self.tls.is_handshaking() => Err(Failure::Tls),
             Ok(bytes) => {
                 self.received_bytes += bytes as u64;
+                let shaking = self.tls.is_handshaking();
                 let processed = self.tls.process_new_packets();
                 // What is to be said in return: a part of the handshake, or what the fault was.
                 self.flush(socket);
-                processed.map(|_| true).map_err(|_| Failure::Tls)
+                processed.map(|_| true).map_err(|error| match error {
+                    // A server may find out only after the handshake that it wants a certificate.
+                    rustls::Error::AlertReceived(_) => Failure::Tls,
+                    _ if shaking => Failure::Tls,
+                    _ => Failure::Garbage,
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(_) => Err(Failure::Reset),

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::clock;
 use crate::limits::{READ_BYTES, TICK};
 use crate::measure::{Gauges, Recorder};
-use crate::plan::Plan;
+use crate::plan::{Executor, Plan};
 use crate::receipts::{Ids, Receipts};
 use crate::request::Parts;
 
@@ -249,12 +249,14 @@ impl<'a> Worker<'a> {
             course.note_users();
             let grace_ns = if asked == STOP_NOW { 0 } else { ns(self.plan.graceful_stop) };
             course.grace_until_ns = course.grace_until_ns.min(now_ns + grace_ns);
-            match &mut course.model {
-                Model::Open(open) => {
-                    open.stop();
-                    self.recorder.dropped(scenario, open.give_up());
-                }
-                Model::Closed(closed) => closed.stop(),
+            if let Executor::Arrivals(arrivals) = &self.plan.scenarios[scenario].executor {
+                // Also what a worker at its limit has not come to yet was due.
+                self.notice_all(scenario, arrivals, now_ns);
+                self.open(scenario).stop();
+                self.give_up_backlog(scenario);
+            }
+            if let Model::Closed(closed) = &mut self.courses[scenario].model {
+                closed.stop();
             }
         }
     }

@@ -106,13 +106,12 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         open,
         window: Window::of(plan, totals, evidence.stopped_at),
         lag_p99_ms: p99(Trend::ScheduleLag),
-        worst: (0..plan.scenarios.len())
-            .filter(|scenario| is_open(*scenario))
-            .filter_map(|scenario| Late::of(totals, scenario))
-            .max_by(|one, two| {
+        worst: (0..plan.scenarios.len()).filter_map(|scenario| Late::of(totals, scenario)).max_by(
+            |one, two| {
                 let key = |late: &Late| (late.is_harmful(), late.share());
                 key(one).partial_cmp(&key(two)).unwrap_or(Ordering::Equal)
-            }),
+            },
+        ),
         blocked_p99_ms: p99(Trend::Blocked),
         cpu_share_max: worker_cpu_shares.iter().copied().fold(0.0, f64::max),
         workers: worker_cpu_shares.len(),
@@ -234,7 +233,11 @@ impl Facts<'_> {
             Ending::Interrupted => "by hand or by a signal",
             Ending::Aborted => "because a threshold did not hold",
         };
-        let at = self.evidence.stopped_at.unwrap_or(self.evidence.elapsed);
+        let Some(at) = self.evidence.stopped_at else {
+            return Some(format!(
+                "The run was ended {why} while the last answers were waited for."
+            ));
+        };
         Some(format!(
             "The run was ended {why} after {:.1} s of {:.1} s; the figures are of that part.",
             at.as_secs_f64(),

@@ -25,7 +25,8 @@ pub struct Gatherer {
     gathered_at: Option<Duration>,
     /// What the totals reached up to then.
     until_ns: u64,
-    stopped_at: Option<Duration>,
+    /// Why the run was told to end, and when.
+    stopped: Option<(Ending, Duration)>,
 }
 
 /// Glances are not gathered more often than this: 10 a second.
@@ -47,15 +48,14 @@ impl Gatherer {
         Some(self.gather_now(plan, totals, at))
     }
 
-    /// The run was told then to end before its time.
-    pub fn stopping(&mut self, at: Duration) {
-        self.stopped_at = Some(at);
+    /// The run was told then to end.
+    pub fn stopping(&mut self, why: Ending, at: Duration) {
+        self.stopped = Some((why, at));
     }
 
     fn gather_now(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Glance {
-        let open = |number: usize| plan.scenarios.get(number).is_some_and(is_open);
-        let mut window = self.recent.window(totals, open);
-        let end = plan.duration().min(self.stopped_at.unwrap_or(Duration::MAX));
+        let mut window = self.recent.window(totals);
+        let end = self.stopped.map_or(plan.duration(), |(_, at)| at.min(plan.duration()));
         let end_ns = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
         // What is sent past the end was asked for before it; a tick that ends a little later is the
         // last one in time.
@@ -70,7 +70,8 @@ impl Gatherer {
         let (checks, checks_passed) = totals.checks(|_| true);
         let workers = totals.worker_cpu_shares().len();
         let (done, left) = progress(plan, &counts, at);
-        let left = left.filter(|_| self.stopped_at.is_none());
+        let left = left.filter(|_| self.stopped.is_none());
+        let aborted = self.stopped.is_some_and(|(why, _)| why == Ending::Aborted);
         Glance {
             target: target(plan),
             at,
@@ -83,6 +84,7 @@ impl Gatherer {
                 .filter(|_| !finishing)
                 .map(|asked| window.per_second(asked)),
             finishing,
+            aborted,
             sent: counts.started,
             dropped: counts.dropped,
             ended: counts.ended,
@@ -94,7 +96,7 @@ impl Gatherer {
             recent: window.durations,
             whole: Percentiles::of(&totals.trend(Trend::Duration, |_| true)),
             lag_p99_ms: window.lag_p99_ms,
-            lag_whole_p99_ms: totals.trend(Trend::ScheduleLag, open).percentile_ms(99.0),
+            lag_whole_p99_ms: totals.trend(Trend::ScheduleLag, |_| true).percentile_ms(99.0),
             cpu_share: ratio(window.cpu_ns, (window.until_ns - window.from_ns) * workers as u64),
             workers,
             answers: most_frequent(counts.statuses().filter(|(status, _)| !is_error(*status))),
@@ -316,7 +318,7 @@ mod tests {
         let mut gatherer = Gatherer::default();
         for (until_s, sent) in [(1, 100), (2, 100), (3, 0), (4, 0)] {
             if until_s == 3 {
-                gatherer.stopping(TICK * 8);
+                gatherer.stopping(Ending::Aborted, TICK * 8);
             }
             let mut recorder = Recorder::new(0, &[1]);
             (0..sent).for_each(|_| recorder.started(0, false));
@@ -327,25 +329,10 @@ mod tests {
             let goes_on = until_s <= 2;
             assert_eq!((glance.asked.is_some(), glance.left.is_some()), (goes_on, goes_on));
             assert_eq!((glance.finishing, glance.invalid.len()), (!goes_on, 0), "{until_s} s");
+            assert_eq!(glance.aborted, !goes_on);
             let asked: Vec<_> = glance.moments.iter().filter_map(|moment| moment.asked).collect();
             assert!(asked.iter().take(8).all(|asked| *asked > 90.0), "{asked:?}");
             assert!(asked.iter().skip(8).all(|asked| *asked < 1.0), "{asked:?}");
-        }
-    }
-
-    #[test]
-    fn users_of_a_closed_model_are_never_late() {
-        for (vus, rate, late) in [(Some("2"), None, false), (None, Some("10/s"), true)] {
-            let [vus, rate] = [vus, rate].map(|text| text.map(str::to_owned));
-            let plan = plan(ScenarioOptions { vus, rate, ..Default::default() });
-            let mut totals = Totals::new(&plan.shape());
-            let mut recorder = Recorder::new(0, &[1]);
-            recorder.due(0, 1_000_000);
-            let next = Box::new(Interval::new(0, &[1]));
-            totals.add(0, &recorder.take(250_000_000, Gauges::default(), next));
-            let glance = Gatherer::default().gather(&plan, &totals, TICK).expect("the first");
-            let known = (glance.lag_p99_ms.is_some(), glance.lag_whole_p99_ms.is_some());
-            assert_eq!(known, (late, late), "{:?}", plan.scenarios[0].executor);
         }
     }
 

@@ -27,13 +27,15 @@ pub struct Glance {
     pub asked: Option<f64>,
     /// Whether it is over, and only what is late or under way remains.
     pub finishing: bool,
+    /// Whether a threshold has ended it.
+    pub aborted: bool,
     /// Requests sent.
     pub sent: u64,
     /// Requests that a cap forbade to send.
     pub dropped: u64,
     /// Requests that ended.
     pub ended: u64,
-    /// Of those, without an answer or with a status of 400 or more.
+    /// Of those, without an answer of 200 to 399.
     pub failed: u64,
     /// Sent and not answered yet.
     pub in_flight: u64,
@@ -114,6 +116,15 @@ pub enum Pressed {
 }
 
 impl Pressed {
+    /// As it counts for a run that is ending already where a threshold has ended it.
+    pub(super) fn of(self, glance: &Glance) -> Self {
+        match self {
+            _ if !glance.aborted => self,
+            Self::Never => Self::Once,
+            Self::Once | Self::Again => Self::Again,
+        }
+    }
+
     /// From how often it was.
     pub(super) fn times(presses: u8) -> Self {
         match presses {

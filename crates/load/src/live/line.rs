@@ -7,6 +7,7 @@ use ratatui::crossterm::terminal::size;
 
 use crate::measure::Totals;
 use crate::observe::Observer;
+use crate::outcome::Ending;
 use crate::plan::Plan;
 
 use super::format;
@@ -68,8 +69,8 @@ impl<W: Write> Observer for ProgressLine<W> {
         }
     }
 
-    fn stopping(&mut self, at: Duration) {
-        self.gatherer.stopping(at);
+    fn stopping(&mut self, why: Ending, at: Duration) {
+        self.gatherer.stopping(why, at);
     }
 }
 

@@ -70,9 +70,8 @@ pub(super) struct Recent {
 
 impl Recent {
     /// What happened since the mark that is [`WINDOW_NS`] old, or since the run's start.
-    /// Only of scenarios that are `open` a lag is known: users of a closed model are never late.
-    pub(super) fn window(&mut self, totals: &Totals, open: impl Fn(usize) -> bool) -> Window {
-        let now = Mark::of(totals, open);
+    pub(super) fn window(&mut self, totals: &Totals) -> Window {
+        let now = Mark::of(totals);
         // The second mark old enough makes the first one of no use.
         while self.marks.get(1).is_some_and(|mark| mark.until_ns + WINDOW_NS <= now.until_ns) {
             self.marks.pop_front();
@@ -93,7 +92,7 @@ impl Recent {
 }
 
 impl Mark {
-    fn of(totals: &Totals, open: impl Fn(usize) -> bool) -> Self {
+    fn of(totals: &Totals) -> Self {
         let flow = |counts: &crate::measure::Counts| Flow {
             started: counts.started,
             ended: counts.ended,
@@ -104,7 +103,7 @@ impl Mark {
             cpu_ns: totals.cpu_ns(),
             flows: totals.scenarios.iter().map(|scenario| flow(&scenario.counts)).collect(),
             durations: totals.trend(Trend::Duration, |_| true),
-            lags: totals.trend(Trend::ScheduleLag, open),
+            lags: totals.trend(Trend::ScheduleLag, |_| true),
         }
     }
 
@@ -170,11 +169,11 @@ mod tests {
     fn what_is_older_than_the_window_is_forgotten() {
         let (mut totals, mut recorder) = (Totals::new(&[0]), Recorder::new(0, &[0]));
         let mut recent = Recent::default();
-        assert_eq!(recent.window(&totals, |_| true).durations, Percentiles::default());
+        assert_eq!(recent.window(&totals).durations, Percentiles::default());
         // Slow for three seconds, fast from then on.
         for number in 1..=100 {
             second(&mut totals, &mut recorder, 10, if number <= 3 { 100 } else { 1 });
-            let window = recent.window(&totals, |_| true);
+            let window = recent.window(&totals);
             let seconds = number.min(5);
             assert_eq!(window.until_ns - window.from_ns, seconds * SECOND_NS, "{number}");
             assert_eq!(window.flows[0].started, 10 * seconds, "{number}");

@@ -15,6 +15,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use crate::clock;
 use crate::measure::Totals;
 use crate::observe::Observer;
+use crate::outcome::Ending;
 use crate::plan::Plan;
 use crate::run::StopFlag;
 
@@ -65,8 +66,8 @@ impl Observer for View {
         }
     }
 
-    fn stopping(&mut self, at: Duration) {
-        self.gatherer.stopping(at);
+    fn stopping(&mut self, why: Ending, at: Duration) {
+        self.gatherer.stopping(why, at);
     }
 }
 

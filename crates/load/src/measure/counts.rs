@@ -15,13 +15,13 @@ pub struct Counts {
     pub due: u64,
     /// Requests that were sent, or tried.
     pub started: u64,
-    /// Of those, how many waited for a connection to be free.
+    /// Requests that waited for a connection to be free, and then were sent or dropped.
     pub waited: u64,
     /// Requests that were due and not sent because a cap forbade it (`dropped_iterations`).
     pub dropped: u64,
     /// Requests with a whole answer.
     pub answered: u64,
-    /// Requests without, or with a status of 400 or more (`http_req_failed`).
+    /// Requests without one of 200 to 399, k6's expected ones (`http_req_failed`).
     pub failed: u64,
     /// Connections that were made.
     pub connections: u64,

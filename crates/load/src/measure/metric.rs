@@ -11,7 +11,7 @@ pub enum Trend {
     /// waiting, receiving. Of every request that was sent, answered or not. It leaves out what a slow
     /// server makes those behind it wait.
     DurationFromSent,
-    /// `Duration` of those that failed or were answered with a status of 400 or more.
+    /// `Duration` of those without an answer of 200 to 399.
     DurationOfFailed,
     /// Waiting for a connection to be free, since the request was due.
     Blocked,
@@ -27,8 +27,8 @@ pub enum Trend {
     Receiving,
     /// A whole iteration: the request and the think time after it.
     Iteration,
-    /// How late the generator itself noticed that a request was due. Large values mean that the
-    /// generator, not the server, was slow.
+    /// How late the generator itself noticed that a request was due, in open models: users of a closed
+    /// one are never late. Large values mean that the generator, not the server, was slow.
     ScheduleLag,
 }
 

@@ -17,11 +17,16 @@ impl Recorder {
         Self { current: Box::new(Interval::new(worker, checks)) }
     }
 
-    /// A request's time has come, and the worker noticed `lag_ns` later.
+    /// A request's time has come by the plan, and the worker noticed `lag_ns` later.
     pub fn due(&mut self, scenario: usize, lag_ns: u64) {
         let scenario = &mut self.current.scenarios[scenario];
         scenario.counts.due += 1;
         scenario.trends[Trend::ScheduleLag as usize].record(lag_ns);
+    }
+
+    /// A user of a closed model is ready to send, which no plan has a time for.
+    pub fn ready(&mut self, scenario: usize) {
+        self.current.scenarios[scenario].counts.due += 1;
     }
 
     /// A request is being sent; `waited` when it had to wait for a connection.
@@ -31,9 +36,12 @@ impl Recorder {
         counts.waited += u64::from(waited);
     }
 
-    /// So many requests were due and will not be sent, because a cap forbids it.
-    pub fn dropped(&mut self, scenario: usize, requests: u64) {
-        self.current.scenarios[scenario].counts.dropped += requests;
+    /// So many requests were due and will not be sent, because a cap forbids it; so many of them had
+    /// to wait for a connection.
+    pub fn dropped(&mut self, scenario: usize, requests: u64, waited: u64) {
+        let counts = &mut self.current.scenarios[scenario].counts;
+        counts.dropped += requests;
+        counts.waited += waited;
     }
 
     /// So many requests were never due, because the time for them was over before their turn came.

@@ -43,7 +43,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// Whether the answer is one that nobody calls a failure: a status below 400, as in k6.
+    /// Whether the answer is one that nobody calls a failure: a status of 200 to 399, as in k6.
     pub fn is_expected(self) -> bool {
         matches!(self, Self::Answered(status) if (200..400).contains(&status))
     }

@@ -34,7 +34,7 @@ pub struct Point {
     pub started: u64,
     /// Requests that ended.
     pub ended: u64,
-    /// Of those, without an answer or with a status of 400 or more.
+    /// Of those, without an answer of 200 to 399.
     pub failed: u64,
     /// Requests that a cap forbade to send.
     pub dropped: u64,

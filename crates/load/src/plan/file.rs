@@ -27,14 +27,14 @@ use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX, PEM_BYTES_MAX, REQUEST_BYTES
 /// The key under which faults of the file itself are told: the flag that names it.
 const FILE: &str = "file";
 
-/// Flags of the command line that a file has no key for: where things go differs from run to run.
-pub const FLAGS_ALONE: [&str; 17] = [
+/// Flags of the command line that a file has no key for: what differs from run to run and machine to
+/// machine.
+pub const FLAGS_ALONE: [&str; 16] = [
     "abort-on-agent-loss",
     "agents",
     "agents-listen",
     "agents-secret-file",
     "agents-timeout",
-    "file",
     "html",
     "json",
     "metrics-listen",

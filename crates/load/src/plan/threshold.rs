@@ -38,7 +38,7 @@ pub enum Metric {
     Checks,
     /// `check_failure_rate`: the share of checks that did not.
     CheckFailureRate,
-    /// `http_req_failed`: the share of requests without an answer below 400.
+    /// `http_req_failed`: the share of requests without an answer of 200 to 399.
     HttpReqFailed,
     /// `http_reqs`: how many requests ended.
     HttpReqs,
@@ -118,7 +118,7 @@ const COMPARISONS: [(&str, Comparison); 8] = [
 impl Threshold {
     /// Parses `METRIC: AGGREGATE COMPARISON VALUE`; `METRIC{tag:value}: …` for some scenarios. Three
     /// tags of `http_req_duration` choose requests instead: `from:sent` counts from sending,
-    /// `expected_response:true` is of those answered below 400, and `expected_response:false` of the
+    /// `expected_response:true` is of those answered with 200 to 399, and `expected_response:false` of the
     /// others.
     ///
     /// # Errors

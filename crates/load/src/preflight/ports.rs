@@ -65,18 +65,25 @@ impl Way<'_> {
             return;
         }
         let ports = self.pairs * self.machine.ports();
-        let (mut kept, mut held, mut held_for) = (0, 0, Duration::ZERO);
+        let (mut kept, mut open, mut held, mut held_for) = (0, 0, 0, Duration::ZERO);
         for scenario in self.scenarios {
+            let connections = self.division.connections(scenario);
             match scenario.connections.keeping {
-                Keeping::Alive { .. } => kept += self.division.connections(scenario),
+                Keeping::Alive { .. } => kept += connections,
                 Keeping::PerRequest { server_closes, .. } => {
+                    open += connections;
                     let hold = if server_closes { Duration::ZERO } else { self.hold() };
                     held_for = held_for.max(hold);
                     held += self.division.most(scenario, densest(scenario, hold));
                 }
             }
         }
-        let needed = kept + held.min(self.machine.tw_max);
+        // How many are open beside those that are held, the server decides.
+        let held = held.min(self.machine.tw_max);
+        if open > held {
+            held_for = Duration::ZERO;
+        }
+        let needed = kept + open.max(held);
         if needed > ports {
             findings.errors.push(self.error(needed, ports, held_for));
             return;
@@ -350,6 +357,19 @@ mod tests {
             found(&kept, &Machine::usual()).errors.first(),
             &["28,233 ports", "open at once", "--local-ips"],
         );
+    }
+
+    #[test]
+    fn repro_new_connections_take_a_port_each_while_they_are_open() {
+        for server_closes in [true, false] {
+            let mut new = plan(REMOTE, 10.0, 10, server_closes);
+            let of = |max| Keeping::PerRequest { max, server_closes };
+            new.scenarios[0].connections.keeping = of(28_232);
+            assert!(found(&new, &Machine::usual()).errors.is_empty());
+            new.scenarios[0].connections.keeping = of(28_233);
+            let words = ["28,233 ports", "open at once"];
+            expect(found(&new, &Machine::usual()).errors.first(), &words);
+        }
     }
 
     #[test]

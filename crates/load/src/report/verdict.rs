@@ -22,7 +22,7 @@ pub struct Verdict {
 pub enum VerdictKind {
     /// No threshold was crossed, and nothing spoils the figures.
     Passed,
-    /// A threshold did not.
+    /// A threshold was crossed.
     Failed,
     /// Somebody ended the run.
     Interrupted,

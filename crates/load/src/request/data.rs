@@ -102,13 +102,16 @@ impl Cells {
     }
 }
 
+/// What ends a line.
+const ENDS: [char; 2] = ['\r', '\n'];
+
 fn csv(text: &str) -> Result<Data, String> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
     let wrong = |error: csv::Error| format!("not CSV: {error}");
     let mut columns: Vec<String> = Vec::new();
     let mut cells = Cells::new(1);
     let mut record = csv::StringRecord::new();
-    let mut last = reader.position().clone();
+    let mut last = 0;
     while reader.read_record(&mut record).map_err(wrong)? {
         if columns.is_empty() {
             columns = record.iter().map(|name| name.trim().to_owned()).collect();
@@ -116,11 +119,13 @@ fn csv(text: &str) -> Result<Data, String> {
         } else {
             record.iter().try_for_each(|value| cells.push(value))?;
         }
-        last = record.position().cloned().unwrap_or(last);
+        last = record.position().map_or(last, csv::Position::byte);
     }
-    let last_record = usize::try_from(last.byte()).map_or("", |from| &text[from..]);
-    if is_open(last_record, columns.len()) {
-        return Err(format!("line {} opens a quote that is never closed", last.line()));
+    // What ends the line before it counts as its beginning.
+    let last = text[usize::try_from(last).expect("within the text")..].trim_start_matches(ENDS);
+    if is_open(last, columns.len()) {
+        let line = text[..text.len() - last.len()].lines().count() + 1;
+        return Err(format!("line {line} opens a quote that is never closed"));
     }
     if let Some(twice) = (1..columns.len()).find(|at| columns[..*at].contains(&columns[*at])) {
         return Err(format!("the first line names `{}` twice", columns[twice]));
@@ -131,7 +136,7 @@ fn csv(text: &str) -> Result<Data, String> {
 /// Whether a record of CSV ends within quotes, which the reader does not tell: one more value behind
 /// it is then none.
 fn is_open(record: &str, columns: usize) -> bool {
-    let longer = record.trim_end_matches(['\r', '\n']).as_bytes().chain(&b",x"[..]);
+    let longer = record.trim_end_matches(ENDS).as_bytes().chain(&b",x"[..]);
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(longer);
     let mut read = csv::StringRecord::new();
     reader.read_record(&mut read).is_ok_and(|_| read.len() == columns)
@@ -212,6 +217,8 @@ mod tests {
         check("a,b\n1,2\n3,\"4\n5,6\n", "line 3 opens a quote");
         check("a,\"b\n1,2\n", "line 1 opens a quote");
         check("a\n\"", "line 2 opens a quote");
+        check("a\r\n\"x", "line 2 opens a quote");
+        check("a\r\n\r\n1\r\n\"x\r\n", "line 4 opens a quote");
         check("a\n\"x\"\"\n", "line 2 opens a quote");
         check("{\"a\":1}\n{\"a\":2", "line 2");
         check("{\"a\":1}\n{\"b\":2}", "has `b`");

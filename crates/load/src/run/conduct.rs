@@ -27,7 +27,7 @@ pub(super) struct Conducted {
     pub(super) ending: Ending,
     /// The threshold that ended it, as it was found then. What is answered after that may mend it.
     pub(super) aborted: Option<ThresholdResult>,
-    /// When it was told to end, since its start.
+    /// When it was told to end, since its start, if that was before the plan's end.
     pub(super) stopped_at: Option<Duration>,
     pub(super) finished: Finished,
 }
@@ -47,7 +47,7 @@ pub(super) fn conduct<S: Source>(
     let mut given_up = false;
     let (mut shown, mut judged) = (None, Duration::ZERO);
     loop {
-        let was_stopped = stopped_at.is_some();
+        let was_told = ending != Ending::Completed;
         match source.next(NOTICED_WITHIN) {
             Step::Interval(machine, interval) => {
                 totals.add(machine, &interval);
@@ -58,8 +58,8 @@ pub(super) fn conduct<S: Source>(
         }
         let at = Duration::from_nanos(now_ns().saturating_sub(start_ns));
         let presses = stop.presses();
-        if stopped_at.is_none() && presses > 0 {
-            (ending, stopped_at) = (Ending::Interrupted, Some(at));
+        if ending == Ending::Completed && presses > 0 {
+            ending = Ending::Interrupted;
             source.stop();
         }
         // A run that is ending for a threshold has one press less to wait for.
@@ -69,16 +69,18 @@ pub(super) fn conduct<S: Source>(
         }
         // What some workers have told and others not yet looks like too little.
         let judged_every = if totals.is_torn() { SILENT_FOR } else { JUDGED_EVERY };
-        if stopped_at.is_none() && at.saturating_sub(judged) >= judged_every {
+        if ending == Ending::Completed && at.saturating_sub(judged) >= judged_every {
             judged = at;
             aborted = judge::abort(plan, &totals, told(plan, &totals));
             if aborted.is_some() {
-                (ending, stopped_at) = (Ending::Aborted, Some(at));
+                ending = Ending::Aborted;
                 source.stop();
             }
         }
-        if let Some(stopped_at) = stopped_at.filter(|_| !was_stopped) {
-            observers.iter_mut().for_each(|observer| observer.stopping(stopped_at));
+        if ending != Ending::Completed && !was_told {
+            // Past its end only answers are waited for, and there is nothing to cut short.
+            stopped_at = Some(at).filter(|at| *at < plan.duration());
+            observers.iter_mut().for_each(|observer| observer.stopping(ending, at));
         }
         if shown.is_none_or(|shown| at.saturating_sub(shown) >= SHOWN_EVERY) {
             shown = Some(at);

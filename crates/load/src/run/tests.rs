@@ -118,7 +118,7 @@ impl Source for Script {
 struct Watching {
     notes: Vec<String>,
     ticks: Vec<(Duration, u64)>,
-    stopping: Vec<Duration>,
+    stopping: Vec<(Ending, Duration)>,
     ended: Option<Outcome>,
 }
 
@@ -131,8 +131,8 @@ impl Observer for Watching {
         self.ticks.push((at, totals.counts(|_| true).ended));
     }
 
-    fn stopping(&mut self, at: Duration) {
-        self.stopping.push(at);
+    fn stopping(&mut self, why: Ending, at: Duration) {
+        self.stopping.push((why, at));
     }
 
     fn end(&mut self, _plan: &Plan, _totals: &Totals, outcome: &Outcome) {
@@ -148,8 +148,9 @@ fn follow(plan: &Plan, script: Script) -> (Outcome, Vec<&'static str>, usize) {
     let mut watching = Watching::default();
     let observers: &mut [&mut dyn Observer] = &mut [&mut watching];
     let conducted = conduct(plan, script, observers, &stop, &move || now.get());
-    let stopped_at: Vec<_> = conducted.stopped_at.into_iter().collect();
-    assert_eq!(watching.stopping, stopped_at, "observers hear of it, once");
+    let told: Vec<_> = watching.stopping.iter().map(|(why, _)| *why).collect();
+    let ended_early = Some(conducted.ending).filter(|ending| *ending != Ending::Completed);
+    assert_eq!(told, Vec::from_iter(ended_early), "observers hear of it, once");
     let context = RunContext { command: "inhale load".to_owned(), ..RunContext::default() };
     let outcome = outcome(plan, &context, None, &conducted, 7);
     let told: Vec<_> = log.borrow().iter().copied().filter(|told| *told != "give back").collect();
@@ -239,6 +240,14 @@ fn one_press_ends_gracefully_and_a_second_at_once() {
     let pressed = Script { press_at: vec![2, 4], grace: 20, ..Script::new() };
     let (_, told, given_back) = follow(&fixture::plan(), pressed);
     assert_eq!((told, given_back), (vec!["stop", "stop now"], 4));
+}
+
+#[test]
+fn repro_past_its_end_a_run_cannot_be_cut_short() {
+    let pressed = Script { press_at: vec![TICKS], ..Script::new() };
+    let (outcome, _, _) = follow(&fixture::plan(), pressed);
+    assert_eq!((outcome.ending, outcome.stopped_at), (Ending::Interrupted, None));
+    assert!(outcome.health.warnings[0].contains("last answers"), "{:?}", outcome.health);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn what_is_too_late_is_dropped_and_counted() {
         scenario.late_max = late_max;
         let ran = run(plan(scenario));
         assert_eq!((ran.counts().due, ran.counts().answered), (200, ran.counts().started));
-        assert_eq!(ran.counts().waited + 1, ran.counts().started, "all but the first waited");
+        assert_eq!(ran.counts().waited + 1, ran.counts().due, "all but the first waited");
         ran.counts().dropped
     };
     let dropped = late_max(Some(Duration::from_millis(10)));
@@ -153,7 +153,25 @@ fn what_a_full_stop_cuts_off_is_counted() {
     assert_eq!((gauges.in_flight, gauges.waiting, gauges.users), (1, 49, 1));
     assert!(gauges.cpu_ns > 0);
     assert_eq!((ran.counts().started, ran.counts().dropped), (1, 49));
+    assert_eq!(ran.counts().waited, 49, "they waited in vain");
     assert_eq!(ran.failures(), [(load::measure::Failure::Interrupted, 1)]);
+}
+
+#[test]
+fn repro_a_stop_counts_what_the_worker_had_not_come_to() {
+    let server = Server::friendly();
+    let mut scenario = scenario(server.address, rate(200_000.0, 60_000));
+    // As long as there is room for one more connection, one request is noticed for each that is sent.
+    scenario.connections.keeping = load::plan::Keeping::Alive { max: 100_000 };
+    let plan = Arc::new(plan(scenario));
+    // Two seconds behind from the start.
+    let start_ns = clock::now_ns() - 2_000_000_000;
+    let running = engine::start(Arc::clone(&plan), 0, 1, start_ns, None).unwrap();
+    running.stop();
+    let ran = collect_and(&plan, running, start_ns, |_, _| {});
+    let (due, started) = (ran.counts().due, ran.counts().started);
+    assert!(due >= 400_000 && started < due / 2, "{due} due, {started} started");
+    assert_eq!(ran.counts().dropped, due - started);
 }
 
 #[test]

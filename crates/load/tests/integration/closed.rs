@@ -30,6 +30,8 @@ fn each_user_has_a_connection_and_one_request_at_a_time() {
     let iterations = ran.totals.scenarios[0].trend(Trend::Iteration).len();
     assert!(ran.counts().ended - iterations <= 5, "the end cut {iterations} short");
     assert!(ran.percentile(Trend::Iteration, 0.0) >= 1.998, "the think time is part of it");
+    let lag = ran.totals.scenarios[0].trend(Trend::ScheduleLag);
+    assert!(lag.is_empty(), "users who wait for their answers are never late");
 }
 
 #[test]
@@ -63,6 +65,21 @@ fn repro_users_who_think_end_with_the_grace() {
         let ran = run(plan);
         assert_eq!(ran.failures(), [(Failure::Interrupted, 3)], "think {think_ms} ms");
     }
+}
+
+/// They thought on, and the run with them, which lowered its rates.
+#[test]
+fn repro_who_is_answered_after_the_end_does_not_think() {
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            std::thread::sleep(Duration::from_millis(200));
+            peer.answer(&request, CREATED)?;
+        }
+        Ok(())
+    });
+    let ran = run(plan(scenario(server.address, users(3, 100, 2_000))));
+    assert_eq!((ran.counts().answered, ran.counts().failed), (3, 0));
+    assert!(ran.totals.until_ns < 1_500_000_000, "{} ns", ran.totals.until_ns);
 }
 
 /// What the last tick said was how many were left after the end: none.

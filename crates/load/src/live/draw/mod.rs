@@ -18,6 +18,7 @@ const ROOMY_ROWS: u16 = 18;
 /// Draws a glance into a frame of any size.
 pub fn draw(frame: &mut Frame<'_>, glance: &Glance, pressed: Pressed, look: &Look) {
     let area = frame.area();
+    let pressed = pressed.of(glance);
     if area.width >= ROOMY_COLUMNS && area.height >= ROOMY_ROWS {
         roomy::draw(frame, inset(area), glance, pressed, look);
     } else {

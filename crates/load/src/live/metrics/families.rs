@@ -23,7 +23,9 @@ type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
 
 const COUNTERS: [Counter; 9] = [
     ("inhale_load_http_reqs_total", "Requests that ended, answered or not.", |c| c.ended),
-    ("inhale_load_http_req_failed_total", "Requests without an answer below 400.", |c| c.failed),
+    ("inhale_load_http_req_failed_total", "Requests without an answer of 200 to 399.", |c| {
+        c.failed
+    }),
     ("inhale_load_http_reqs_due_total", "Requests whose time had come.", |c| c.due),
     ("inhale_load_http_reqs_sent_total", "Requests that were sent, or tried.", |c| c.started),
     ("inhale_load_http_reqs_waited_total", "Requests that waited for a connection.", |c| c.waited),

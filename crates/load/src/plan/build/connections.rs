@@ -104,16 +104,17 @@ impl Builder {
     }
 
     fn tls(&mut self, options: &ScenarioOptions, target: Option<&Target>) -> Tls {
-        let said = [
-            ("--ca", options.ca.is_some()),
-            ("--cert", options.cert.is_some()),
-            ("--key", options.key.is_some()),
-            ("--insecure-skip-tls-verify", options.insecure_skip_tls_verify == Some(true)),
-            ("--no-tls-resume", options.no_tls_resume == Some(true)),
-        ];
-        let said: Vec<_> = said.iter().filter(|(_, said)| *said).map(|(flag, _)| *flag).collect();
-        if !said.is_empty() && target.is_some_and(|target| !target.https) {
-            self.note(format!("{} is for https:// only, which the URL is not", said.join(", ")));
+        let is_https = target.is_some_and(|target| target.https);
+        for (key, is_set) in [
+            ("ca", options.ca.is_some()),
+            ("cert", options.cert.is_some()),
+            ("key", options.key.is_some()),
+            ("insecure-skip-tls-verify", options.insecure_skip_tls_verify == Some(true)),
+            ("no-tls-resume", options.no_tls_resume == Some(true)),
+        ] {
+            if is_set {
+                self.has(key, is_https, "the URL is not https://");
+            }
         }
         let pem = |text: &String| Pem(text.clone());
         let client = match (&options.cert, &options.key) {

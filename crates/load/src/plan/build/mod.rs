@@ -5,6 +5,7 @@ mod connections;
 mod executor;
 mod requests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::{Faults, PlanError};
@@ -48,6 +49,7 @@ impl Options {
             scenarios.extend(builder.scenario(name, &whole, self.seed));
         }
         builder.faults.scenario = None;
+        builder.note_what_is_of_no_use();
         let thresholds = builder.thresholds(&options, &scenarios);
         let threads = builder.threads(options.threads);
         let graceful_stop =
@@ -64,6 +66,8 @@ impl Options {
 struct Builder {
     faults: Faults,
     notes: Vec<String>,
+    /// Options that some scenario has, whether any has a use for them, and why not.
+    uses: BTreeMap<&'static str, (bool, &'static str)>,
 }
 
 impl Builder {
@@ -146,11 +150,7 @@ impl Builder {
         texts.into_iter().filter_map(|text| self.faults.take("checks", text.parse())).collect()
     }
 
-    fn tags(
-        &mut self,
-        scenario: &str,
-        options: &ScenarioOptions,
-    ) -> std::collections::BTreeMap<String, String> {
+    fn tags(&mut self, scenario: &str, options: &ScenarioOptions) -> BTreeMap<String, String> {
         // What separates tags in a threshold cannot be in them.
         let is_plain = |text: &str| {
             let count = text.chars().count();
@@ -242,6 +242,18 @@ impl Builder {
         }
         self.faults.add(key, format!("{count} is not from 1 to {max}"));
         None
+    }
+
+    /// A scenario has option `key`, and a use for it or not. What stands at the top of a file need not
+    /// be of use to all.
+    fn has(&mut self, key: &'static str, is_of_use: bool, why_not: &'static str) {
+        self.uses.entry(key).or_insert((false, why_not)).0 |= is_of_use;
+    }
+
+    fn note_what_is_of_no_use(&mut self) {
+        let uses = std::mem::take(&mut self.uses).into_iter();
+        let of_no_use = uses.filter(|(_, (is_of_use, _))| !is_of_use);
+        self.notes.extend(of_no_use.map(|(key, (_, why))| format!("--{key} is of no use: {why}")));
     }
 
     fn note(&mut self, note: String) {

@@ -66,11 +66,8 @@ impl Builder {
         if options.http2 == Some(true) {
             self.check_http2(authority, &headers);
         }
-        if let Some(data) = data.filter(|_| !requests.takes_data()) {
-            let columns: Vec<_> =
-                data.columns().iter().map(|name| format!("{{{{data.{name}}}}}")).collect();
-            let columns = columns.join(", ");
-            self.note(format!("the rows of --data are of no use: nothing takes {columns}"));
+        if data.is_some() {
+            self.has("data", requests.takes_data(), "nothing takes {{data.COLUMN}} from it");
         }
         if !requests.body_is_what_it_says() {
             let otherwise = "if that is meant, say so with --header 'Content-Type: …'";

@@ -236,19 +236,36 @@ fn a_body_that_is_no_json_is_noted() {
 
 #[test]
 fn what_is_of_no_use_is_noted() {
-    let noted = |members: Value, words: &str| plan(members).notes.iter().any(|n| n.contains(words));
-    let rows = "the rows of --data are of no use: nothing takes {{data.a}}, {{data.b}}";
-    assert!(noted(json!({ "data-text": "a,b\n1,2" }), rows));
+    let noted = |plan: &Plan| -> Vec<String> {
+        plan.notes.iter().filter(|note| note.contains("of no use")).cloned().collect()
+    };
+    let data = json!({ "data-text": "a,b\n1,2" });
+    assert_eq!(
+        noted(&plan(data.clone())),
+        ["--data is of no use: nothing takes {{data.COLUMN}} from it"]
+    );
     for taken in ["url", "body", "idempotency-key"] {
-        let template = if taken == "url" { "http://127.0.0.1:9/{{data.b}}" } else { "{{data.b}}" };
-        assert!(!noted(json!({ "data-text": "a,b\n1,2", taken: template }), rows), "{taken}");
+        let mut data = data.clone();
+        data[taken] =
+            json!(if taken == "url" { "http://[::1]:9/{{data.b}}" } else { "{{data.b}}" });
+        assert_eq!(noted(&plan(data)), Vec::<String>::new(), "{taken}");
     }
-    let tls = json!({ "insecure-skip-tls-verify": true, "no-tls-resume": true });
-    let https_only = "--insecure-skip-tls-verify, --no-tls-resume is for https:// only";
-    assert!(noted(tls.clone(), https_only));
-    let mut secure = tls;
-    secure["url"] = json!("https://127.0.0.1:9/");
-    assert!(!noted(secure, https_only));
+    let mut tls = json!({ "insecure-skip-tls-verify": true, "no-tls-resume": true });
+    let [one, other] = &noted(&plan(tls.clone()))[..] else { panic!("two are of no use") };
+    assert_eq!(one, "--insecure-skip-tls-verify is of no use: the URL is not https://");
+    assert!(other.starts_with("--no-tls-resume"), "{other}");
+    tls["url"] = json!("https://127.0.0.1:9/");
+    assert_eq!(noted(&plan(tls)), Vec::<String>::new());
+    // What stands at the top need not be of use to all.
+    let file = r#"
+        insecure-skip-tls-verify = true
+        [scenarios.a]
+        url = "http://127.0.0.1:9/"
+        [scenarios.b]
+        url = "https://127.0.0.1:9/"
+    "#;
+    let both = Options::from_toml(file).expect("in order").build().expect("in order");
+    assert_eq!(noted(&both), Vec::<String>::new());
 }
 
 #[test]

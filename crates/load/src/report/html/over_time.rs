@@ -159,7 +159,7 @@ fn failures(stretches: &Stretches) -> Plot {
     let note = if none {
         "none failed, none was dropped"
     } else {
-        "a second: without an answer or with one of 400 or more; and due, but not sent"
+        "a second: without an answer of 200 to 399; and due, but not sent"
     };
     stretches.plot("failures", "Failed and dropped", note.to_owned(), series)
 }

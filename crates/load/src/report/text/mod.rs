@@ -90,13 +90,20 @@ fn verdict(plan: &Plan, outcome: &Outcome, paint: Paint, width: Option<usize>) -
     lines
 }
 
-/// The lines of a sentence, without the indent of 4 that they are to have. Words are as long as they
-/// are: a command that somebody is to copy stays whole.
+/// The lines of a sentence, without the indent of 4 that they are to have. What stands between
+/// backquotes, such as a command that somebody is to copy, stays on one line.
 fn sentence(text: &str, width: Option<usize>) -> Vec<String> {
+    const NO_BREAK: char = '\u{a0}';
     let text = printable(text);
     let Some(width) = width else { return vec![text] };
+    let (mut quoted, mut text_kept) = (false, String::with_capacity(text.len()));
+    for c in text.chars() {
+        quoted ^= c == '`';
+        text_kept.push(if quoted && c == ' ' { NO_BREAK } else { c });
+    }
     let options = textwrap::Options::new(width.saturating_sub(4))
         .break_words(false)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::wrap(&text, options).into_iter().map(String::from).collect()
+    let lines = textwrap::wrap(&text_kept, options).into_iter();
+    lines.map(|line| line.replace(NO_BREAK, " ")).collect()
 }

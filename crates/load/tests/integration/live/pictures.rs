@@ -59,6 +59,7 @@ fn pictures_are_as_stored() {
     let well = glance(Kind::Well, 48);
     let failing = glance(Kind::Failing, 48);
     let invalid = glance(Kind::Invalid, 48);
+    let aborted = Glance { aborted: true, left: None, asked: None, ..failing.clone() };
     let several = glance(Kind::Several, 48);
     for (name, glance, pressed, columns, rows) in [
         ("start", &start, Pressed::Never, 80, 24),
@@ -68,6 +69,8 @@ fn pictures_are_as_stored() {
         ("well", &well, Pressed::Never, 50, 30),
         ("well", &well, Pressed::Never, 20, 4),
         ("stopping", &well, Pressed::Once, 80, 24),
+        ("aborted", &aborted, Pressed::Never, 80, 24),
+        ("aborted-pressed", &aborted, Pressed::Once, 40, 10),
         ("failing", &failing, Pressed::Never, 80, 24),
         ("failing", &failing, Pressed::Never, 40, 10),
         ("invalid", &invalid, Pressed::Never, 80, 24),

@@ -117,7 +117,7 @@ fn failed() -> Run {
 }
 
 /// A generator that could not keep up.
-fn invalid() -> Run {
+pub(super) fn invalid() -> Run {
     let mut plan = plan(vec![arrivals("usages", &[(20, 1_000.0, 1_000.0)])]);
     plan.thresholds = vec![duration_below("http_req_duration: p(95)<5ms", 95.0, 5.0)];
     plan.notes = vec!["localhost was taken for 127.0.0.1".to_owned()];
@@ -261,7 +261,8 @@ fn play(plan: &Plan, workers: usize, server: impl Fn(f64, f64) -> Answer) -> Tot
             if !std::mem::replace(&mut connected, true) {
                 (0..64).for_each(|_| recorder.connected(scenario));
             }
-            record(recorder, scenario, due_ns, answer);
+            let is_open = matches!(plan.scenarios[scenario].executor, Executor::Arrivals(_));
+            record(recorder, scenario, is_open, due_ns, answer);
             ended += 1;
         }
         for (recorder, spare) in recorders.iter_mut().zip(&mut spare) {
@@ -277,11 +278,15 @@ fn play(plan: &Plan, workers: usize, server: impl Fn(f64, f64) -> Answer) -> Tot
     totals
 }
 
-fn record(recorder: &mut Recorder, scenario: usize, due_ns: u64, answer: Answer) {
+fn record(recorder: &mut Recorder, scenario: usize, is_open: bool, due_ns: u64, answer: Answer) {
     let lag_ns = to_ns(answer.lag_ms);
-    recorder.due(scenario, lag_ns);
+    if is_open {
+        recorder.due(scenario, lag_ns);
+    } else {
+        recorder.ready(scenario);
+    }
     if answer.dropped {
-        recorder.dropped(scenario, 1);
+        recorder.dropped(scenario, 1, 0);
         return;
     }
     let begun_ns = due_ns + lag_ns;
