@@ -176,7 +176,8 @@ fn repro_what_cannot_be_written_is_an_exit_code() {
 fn repro_two_outputs_of_one_file_are_refused() {
     let notes = tempfile::tempdir().expect("a folder can be made");
     let folder = notes.path().to_str().expect("it is text");
-    let [file, same] = ["figures", "./figures"].map(|name| format!("{folder}/{name}"));
+    std::fs::create_dir(notes.path().join("inner")).expect("a folder can be made");
+    let [file, same] = ["figures", "inner/../figures"].map(|name| format!("{folder}/{name}"));
     let points = format!("csv={file}");
     for (first, path, second, other) in [
         ("--summary-export", &file, "-o", &points),
