@@ -115,8 +115,18 @@ impl Figures {
         self.recorder.ended(scenario, &sample);
     }
 
-    pub(crate) fn dropped(&mut self, scenario: usize, requests: u64) {
-        self.recorder.dropped(scenario, requests, 0);
+    pub(crate) fn connected(&mut self, scenario: usize) {
+        self.recorder.connected(scenario);
+    }
+
+    pub(crate) fn left_open(&mut self, scenario: usize) {
+        self.recorder.left_open(scenario);
+    }
+
+    /// Requests that were due, and may have waited for a connection, and are not sent.
+    pub(crate) fn dropped(&mut self, scenario: usize, requests: u64, waited: Waited) {
+        let all_waited = if waited == Waited::Yes { requests } else { 0 };
+        self.recorder.dropped(scenario, requests, all_waited);
     }
 
     /// A request that is due, and may wait for a connection, and is not over.

@@ -59,6 +59,12 @@ pub const STRANGERS_MAX: usize = 16;
 /// Greetings that a coordinator refuses for a wrong secret, or for saying nothing that it understands,
 /// before it gives up: somebody else is knocking.
 pub const REFUSED_MAX: u64 = 1_000;
+/// How long a server has to close a connection as it was asked to, once its answer is whole, where the
+/// answer says that it will.
+pub const CLOSE_ANNOUNCED: Duration = Duration::from_secs(1);
+/// The same where the answer does not say so (RFC 9112, section 9.6, leaves that open). Meanwhile the
+/// connection counts as one of `--connections`.
+pub const CLOSE_UNANNOUNCED: Duration = Duration::from_millis(100);
 /// Bytes of the secret that coordinator and agents share: below, it could be guessed from one greeting.
 pub const SECRET_BYTES_MIN: usize = 16;
 /// And above nobody meant it.

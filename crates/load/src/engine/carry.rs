@@ -3,11 +3,12 @@
 use rustix::event::epoll::EventFlags;
 
 use crate::clock;
+use crate::limits::{CLOSE_ANNOUNCED, CLOSE_UNANNOUNCED};
 use crate::measure::{Ended, Failure};
 use crate::plan::Executor;
 
 use super::connection::{Connection, State, may_have_ended};
-use super::course::Model;
+use super::course::{Model, ns};
 use super::flight::NONE;
 use super::http1::{Garbage, Whole};
 use super::poller::Token;
@@ -241,7 +242,8 @@ impl Worker<'_> {
         connection.flight = NONE;
         if course.pool.server_closes() && !connection.has_unsent() {
             connection.state = State::Closing;
-            self.closing.join(scenario, number, now_ns + course.timeout_ns);
+            let patience = if whole.close { CLOSE_ANNOUNCED } else { CLOSE_UNANNOUNCED };
+            self.closing.join(scenario, number, now_ns + ns(patience));
         } else if course.pool.keeps_alive() && !close {
             connection.idle_ns = now_ns;
             if connection.user == NONE {
@@ -313,6 +315,7 @@ impl Worker<'_> {
             while let Some((connection, deadline_ns)) = self.closing.first(scenario)
                 && deadline_ns <= now_ns
             {
+                self.recorder.left_open(scenario);
                 self.close(connection);
             }
         }

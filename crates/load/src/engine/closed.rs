@@ -194,7 +194,8 @@ impl Closed {
 
     /// Whether nobody is to begin anything any more.
     pub(super) fn is_over(&self) -> bool {
-        let comes = self.change_ns != u64::MAX && !self.iterations.are_over();
+        let nobody = self.users.is_empty();
+        let comes = !nobody && self.change_ns != u64::MAX && !self.iterations.are_over();
         self.ready.is_empty() && self.thinking.is_empty() && !comes
     }
 

@@ -98,6 +98,10 @@ impl Worker<'_> {
             Ok(stream) => {
                 of_flight.stream = stream;
                 of_flight.secured_ns = now_ns;
+                // Without TLS the preface is a part of connecting.
+                if course.tls.is_none() && of_flight.connected_ns > 0 {
+                    of_flight.connected_ns = now_ns;
+                }
             }
             Err(failure) => self.finish(flight, Ended::Failed(failure), 0, now_ns),
         }

@@ -51,8 +51,6 @@ struct Facts<'a> {
     counts: Counts,
     /// Checks made, and of those passed.
     checks: (u64, u64),
-    /// The counts of open models alone.
-    open: Counts,
     window: Option<Window>,
     /// Of all open models together, for who asks how late the generator was.
     lag_p99_ms: Option<f64>,
@@ -103,7 +101,6 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         counts: totals.counts(|_| true),
         checks: totals.checks(|_| true),
         waited: Part { count: open.waited + totals.gauges().waiting, of: open.due },
-        open,
         window: Window::of(plan, totals, evidence.stopped_at),
         lag_p99_ms: p99(Trend::ScheduleLag),
         worst: (0..plan.scenarios.len()).filter_map(|scenario| Late::of(totals, scenario)).max_by(
@@ -128,6 +125,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         facts.cpu_high(),
         facts.waited(),
         facts.dropped(),
+        facts.left_open(),
         facts.cut_off(),
         facts.overflows(),
         facts.retransmits(),
@@ -211,8 +209,8 @@ impl Facts<'_> {
         // What was lost with a machine is told as that, and says nothing of the others' pace.
         let whole = self.evidence.ending == Ending::Completed && !self.evidence.partial;
         let window = self.window.filter(|_| whole)?;
-        let explained = self.waited.count + self.open.dropped;
-        let missing = window.asked.saturating_sub(window.sent).saturating_sub(explained);
+        let unsent = window.asked.saturating_sub(window.sent);
+        let missing = unsent.saturating_sub(self.waited.count);
         self.is_notable(missing, window.asked).then(|| {
             format!(
                 "{:.0} requests a second were asked for and {:.0} were sent in time, though \
@@ -326,12 +324,27 @@ impl Facts<'_> {
         let dropped = self.counts.dropped;
         (dropped > 0).then(|| {
             let why = match self.evidence.ending {
-                Ending::Completed => "a limit of the plan forbade it",
+                Ending::Completed => {
+                    "a limit of the plan forbade it (--late-max, --graceful-stop, or \
+                                      the time that iterations have)"
+                }
                 Ending::Aborted | Ending::Interrupted => "the run was ended or a limit forbade it",
             };
             format!(
                 "{dropped} iterations were due and not started, because {why} \
                  (dropped_iterations); the latencies know nothing of them."
+            )
+        })
+    }
+
+    /// Each took one of the connections until the generator closed it.
+    fn left_open(&self) -> Option<String> {
+        let left_open = self.counts.left_open;
+        self.is_notable(left_open, self.counts.connections).then(|| {
+            format!(
+                "The server left {left_open} connections open that it was asked to close; the \
+                 generator waited for each, closed it itself, and keeps its port for a minute. With \
+                 --close client nothing is asked of the server, and nobody waits."
             )
         })
     }

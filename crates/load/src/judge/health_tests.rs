@@ -246,14 +246,36 @@ fn what_was_lost_with_a_machine_is_not_the_others_slowness() {
 
 #[test]
 fn what_a_limit_forbade_is_told() {
-    let mut figures = Figures::new(&[1]);
-    for _ in 0..900 {
-        figures.answered(0, 5 * MS, 201, 1);
-    }
-    figures.dropped(0, 100);
-    let health = judged(&fixture::plan(), figures);
+    let dropped = |waited| {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..900 {
+            figures.answered(0, 5 * MS, 201, 1);
+        }
+        (0..100).for_each(|_| figures.due(0, None));
+        figures.dropped(0, 100, waited);
+        judged(&fixture::plan(), figures)
+    };
+    let health = dropped(Waited::Yes);
     assert!(health.invalid.is_empty(), "{health:?}");
-    check(&health.warnings, &["100 iterations", "dropped_iterations"]);
+    let [waited, dropped_words] = &health.warnings[..] else { panic!("{health:?}") };
+    assert!(waited.contains("100 of 1000 requests waited"), "{waited}");
+    for words in ["100 iterations", "--late-max", "dropped_iterations"] {
+        assert!(dropped_words.contains(words), "{dropped_words}");
+    }
+    // Late though connections were free: that is the generator's doing.
+    check(&dropped(Waited::No).invalid, &["90 were sent in time", "connections were free"]);
+}
+
+#[test]
+fn connections_that_the_server_leaves_open_are_told() {
+    let of = |left_open: u64| {
+        let mut figures = thousand(0, 5);
+        (0..1_000).for_each(|_| figures.connected(0));
+        (0..left_open).for_each(|_| figures.left_open(0));
+        judged(&fixture::plan(), figures).warnings
+    };
+    check(&of(900), &["left 900 connections open", "--close client"]);
+    assert_eq!(of(9), Vec::<String>::new(), "one or the other may be slow");
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{self, Figures, MS};
+    use crate::fixture::{self, Figures, MS, Waited};
     use crate::measure::Trend;
     use crate::plan::Metric;
 
@@ -142,7 +142,7 @@ mod tests {
         for _ in 0..20 {
             figures.answered(0, 1_000 * MS, 503, 0);
         }
-        figures.dropped(0, 5);
+        figures.dropped(0, 5, Waited::No);
         figures
     }
 

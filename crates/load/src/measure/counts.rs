@@ -25,6 +25,8 @@ pub struct Counts {
     pub failed: u64,
     /// Connections that were made.
     pub connections: u64,
+    /// Of those, how many the server was to close and left open.
+    pub left_open: u64,
     /// Bytes written.
     pub bytes_sent: u64,
     /// Bytes read.
@@ -50,6 +52,7 @@ impl Counts {
             answered: 0,
             failed: 0,
             connections: 0,
+            left_open: 0,
             bytes_sent: 0,
             bytes_received: 0,
             failures: [0; Failure::COUNT],
@@ -104,6 +107,7 @@ impl Counts {
         self.answered += other.answered;
         self.failed += other.failed;
         self.connections += other.connections;
+        self.left_open += other.left_open;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.ended += other.ended;

@@ -56,6 +56,11 @@ impl Recorder {
         self.current.scenarios[scenario].counts.connections += 1;
     }
 
+    /// The server was to close a connection, and has not in time.
+    pub fn left_open(&mut self, scenario: usize) {
+        self.current.scenarios[scenario].counts.left_open += 1;
+    }
+
     /// A request has ended.
     pub fn ended(&mut self, scenario: usize, sample: &Sample) {
         let scenario = &mut self.current.scenarios[scenario];

@@ -185,6 +185,7 @@ fn requests(counts: &Counts) -> Value {
         "answered": counts.answered,
         "failed": counts.failed,
         "connections": counts.connections,
+        "left_open": counts.left_open,
         "statuses": statuses,
         "failures": failures,
     })

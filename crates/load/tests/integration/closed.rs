@@ -67,6 +67,23 @@ fn repro_users_who_think_end_with_the_grace() {
     }
 }
 
+/// A worker without a user waited for the next tick to find that nothing was left to do.
+#[test]
+fn repro_a_run_ends_with_its_last_answer() {
+    let server = Server::friendly();
+    let executor = Executor::SharedIterations {
+        users: 1,
+        iterations: 5,
+        duration_max: Duration::from_secs(60),
+        think: think(0),
+    };
+    let mut plan = plan(scenario(server.address, executor));
+    plan.threads = 2;
+    let ran = run(plan);
+    assert_eq!(ran.counts().answered, 5);
+    assert!(ran.totals.until_ns < 200_000_000, "{} ns", ran.totals.until_ns);
+}
+
 /// They thought on, and the run with them, which lowered its rates.
 #[test]
 fn repro_who_is_answered_after_the_end_does_not_think() {

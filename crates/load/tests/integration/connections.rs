@@ -27,6 +27,19 @@ fn the_server_closes_first_when_it_is_to() {
     assert!(ran.percentile(Trend::Connecting, 0.0) > 0.0, "each has connected");
 }
 
+/// Each took its place among the connections for as long as a request may take.
+#[test]
+fn repro_a_server_that_does_not_close_is_not_waited_for_long() {
+    let server = Server::friendly();
+    let mut scenario = scenario(server.address, rate(100.0, 50));
+    scenario.connections.keeping = Keeping::PerRequest { max: 1, server_closes: true };
+    let ran = run(plan(scenario));
+    assert_eq!((ran.statuses(), server.accepted()), (vec![(201, 5)], 5));
+    // The last is closed with the run.
+    assert_eq!((ran.counts().left_open, ran.counts().connections), (4, 5));
+    assert!(ran.totals.until_ns < 5_000_000_000, "{} ns", ran.totals.until_ns);
+}
+
 #[test]
 fn the_generator_closes_first_when_it_is_to() {
     let server = Server::start(|peer| {

@@ -239,6 +239,8 @@ fn new_connections_and_users_speak_it_too() {
         scenario.connections.keeping = Keeping::PerRequest { max: 5, server_closes: false };
     });
     assert_eq!((ran.statuses(), ran.counts().connections), (vec![(201, 50)], 50));
+    let tls = ran.percentile(Trend::TlsHandshaking, 100.0);
+    assert!(tls < 1e-9, "{tls} ms of TLS without any");
     let server = Http2Server::start(FRIENDLY);
     let mut scenario = scenario(server.address, users(3, 100, 1));
     scenario.connections.protocol = Protocol::Http2 { streams_max: 20 };
