@@ -22,6 +22,11 @@ pub trait Observer {
         let _ = (why, at);
     }
 
+    /// Something is missing from here on, as when an agent was lost; what, in a sentence.
+    fn missing(&mut self, words: &str) {
+        let _ = words;
+    }
+
     /// The last figures, and what came of the run.
     fn end(&mut self, plan: &Plan, totals: &Totals, outcome: &Outcome) {
         let _ = (plan, totals, outcome);

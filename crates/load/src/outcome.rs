@@ -37,6 +37,8 @@ pub enum Ending {
     Completed,
     /// A threshold that aborts did not hold.
     Aborted,
+    /// An agent was lost without which the run was not to go on, or all of them.
+    Lost,
     /// Somebody pressed Ctrl-C, or a signal came.
     Interrupted,
 }
@@ -62,6 +64,8 @@ pub struct Health {
     /// How late the generator noticed due requests, 99 of 100, in milliseconds; `None` for closed
     /// models alone.
     pub schedule_lag_p99_ms: Option<f64>,
+    /// Requests that were answered.
+    pub answered: u64,
     /// Requests a second that were due, over the time in which they were.
     pub asked_per_second: Option<f64>,
     /// Requests a second that were sent in it.
@@ -71,8 +75,9 @@ pub struct Health {
     pub waited: Option<Part>,
     /// The share of a core that each worker used in its busiest five seconds, 0 to 1.
     pub worker_cpu_shares: Vec<f64>,
-    /// What the kernel counted meanwhile on this machine, all programs together.
-    pub kernel: KernelCounters,
+    /// What the kernels counted meanwhile, all programs of each machine together; `None` where that
+    /// is not known.
+    pub kernel: Option<KernelCounters>,
 }
 
 /// Some of several.
@@ -124,7 +129,7 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 105;
     /// The generator was the bottleneck: the figures are not the server's.
     pub const INVALID: u8 = 120;
-    /// An agent was lost: the figures are of a part of the run.
+    /// An agent was lost, or a run broke off: the figures are of a part of it.
     pub const PARTIAL: u8 = 121;
     /// Acknowledgements and the server's counters disagree, or an acknowledged usage is not found.
     pub const UNRECONCILED: u8 = 122;

@@ -11,7 +11,7 @@ use super::message::{Part, Readiness, ToAgent, ToCoordinator, words};
 use super::work::{Prepared, Work, Workshop};
 use crate::clock::{now_ns, wall_ns};
 use crate::engine::Next;
-use crate::limits::{ENDING_TIME, LOOK_UP, MESSAGE_BYTES_MAX, PLAN_BYTES_MAX};
+use crate::limits::{ENDING_TIME, LOOK_UP, MESSAGE_BYTES_MAX, PLAN_BYTES_MAX, SILENCE_MAX};
 use crate::plan::Options;
 
 /// How sending came to its end.
@@ -127,8 +127,10 @@ impl Attendance<'_> {
         let closing = work.close();
         match sent {
             Ok(Sent::All) => {
+                let missing = closing.missing.join("; ");
                 self.link.send(&ToCoordinator::Ended(closing.in_words()))?;
-                self.wait_until_done()
+                self.wait_until_done()?;
+                if missing.is_empty() { Ok(()) } else { Err(AgentError::BrokenOff(missing)) }
             }
             Ok(Sent::Interrupted) => {
                 self.fail("it was interrupted there".to_owned());
@@ -142,6 +144,8 @@ impl Attendance<'_> {
     fn send_all(&mut self, work: &mut dyn Work) -> Result<Sent, LinkError> {
         let mut interrupted = false;
         loop {
+            // A coordinator that hears nothing for so long gives this agent up.
+            work.go_on_until(self.link.heard_ns() + nanoseconds(SILENCE_MAX));
             match work.next(LOOK_UP) {
                 Next::Interval(interval) => {
                     let wire = Box::new(interval.to_wire());

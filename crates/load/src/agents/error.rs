@@ -104,6 +104,9 @@ pub enum AgentError {
     /// It cannot do its part; the coordinator was told.
     #[error("{0}")]
     Unfit(String),
+    /// Its part broke off; the coordinator has what was measured until then.
+    #[error("{0}")]
+    BrokenOff(String),
     /// The coordinator is gone, and with it whoever would read the figures.
     #[error("the coordinator was lost, so the run was stopped: {0}")]
     CoordinatorLost(String),
@@ -128,6 +131,7 @@ impl AgentError {
         match self {
             Self::Interrupted => exit::INTERRUPTED,
             Self::CoordinatorLost(_) => exit::COORDINATOR_LOST,
+            Self::BrokenOff(_) => exit::PARTIAL,
             _ => exit::CONFIGURATION,
         }
     }

@@ -120,6 +120,10 @@ impl Work for Engine {
         self.running.give_back(interval);
     }
 
+    fn go_on_until(&mut self, until_ns: u64) {
+        self.running.go_on_until(until_ns);
+    }
+
     fn stop(&mut self) {
         self.running.stop();
     }

@@ -42,8 +42,10 @@ enum Stopping {
 /// How far one agent is.
 #[derive(Debug, Default)]
 struct State {
-    /// Requests that it began, or that a cap forbade it.
+    /// Requests that it began and that have ended, or that a cap forbade it.
     counted: u64,
+    /// Requests that it began.
+    begun: u64,
     /// Up to where its measurements go, from the start.
     until_ns: u64,
     /// `Some` once nothing more will come, with what it had to say unless it was lost.
@@ -110,6 +112,15 @@ impl Source for Underway {
 
     fn give_back(&mut self, _machine: usize, _interval: Box<Interval>) {
         // Each comes in memory of its own.
+    }
+
+    fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut lost = self.states.iter().map(|state| matches!(state.end, Some(None)));
+        if self.ready.job.stop_when_lost { lost.any(|lost| lost) } else { lost.all(|lost| lost) }
     }
 
     fn stop(&mut self) {
@@ -204,8 +215,9 @@ impl Underway {
                 return Step::Interval(machine, interval);
             }
             Event::Ended(closing) => {
-                let title = self.ready.group.title(machine);
-                self.missing.extend(closing.missing.iter().map(|line| format!("{title}: {line}")));
+                let (title, lacking) = (self.ready.group.title(machine), self.lacking(machine));
+                let missing = closing.missing.iter();
+                self.missing.extend(missing.map(|line| format!("{title}: {line}; {lacking}")));
                 self.states[machine].end = Some(Some(closing));
             }
             Event::Lost { why } | Event::Failed { why } => self.lose(machine, &why),
@@ -216,8 +228,10 @@ impl Underway {
 
     fn count(&mut self, machine: usize, interval: &Interval) {
         let state = &mut self.states[machine];
-        let counts = interval.scenarios.iter().map(|scenario| &scenario.counts);
-        state.counted += counts.map(|counts| counts.started + counts.dropped).sum::<u64>();
+        for counts in interval.scenarios.iter().map(|scenario| &scenario.counts) {
+            state.counted += counts.ended + counts.dropped;
+            state.begun += counts.started + counts.dropped;
+        }
         state.until_ns = state.until_ns.max(interval.until_ns);
     }
 
@@ -243,29 +257,33 @@ impl Underway {
         }
         let agent = &mut self.ready.group.agents[machine];
         agent.command(Command::Leave { why: why.to_owned() });
-        if self.ready.job.stop_when_lost {
-            self.stop();
-        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn lost_in_words(&self, machine: usize, why: &str) -> String {
         let state = &self.states[machine];
         let after_s = now_ns().saturating_sub(self.start_ns) as f64 / 1e9;
-        let (until_s, machines) = (state.until_ns as f64 / 1e9, self.states.len());
-        let share = &self.ready.job.shares[machine];
-        let lacking = match share.requests_total() {
-            Some(total) => format!(
-                "of its {total} requests {} are in the figures and {} are missing",
-                state.counted,
-                total.saturating_sub(state.counted)
-            ),
-            None => format!("its share was 1/{machines} of the users"),
-        };
+        let until_s = state.until_ns as f64 / 1e9;
         format!(
-            "{} was lost {after_s:.1} s after the start ({why}): its figures end at {until_s:.2} s, \
-             {lacking}",
-            self.ready.group.title(machine)
+            "{} was lost {after_s:.1} s after the start ({why}): its figures end at {until_s:.2} s, {}",
+            self.ready.group.title(machine),
+            self.lacking(machine)
+        )
+    }
+
+    /// What of a machine's part is not in the figures.
+    fn lacking(&self, machine: usize) -> String {
+        let State { counted, begun, .. } = self.states[machine];
+        let Some(total) = self.ready.job.shares[machine].requests_total() else {
+            return format!("its share was 1/{} of the users", self.states.len());
+        };
+        let under_way = match begun.saturating_sub(counted) {
+            0 => String::new(),
+            begun => format!(", {begun} of them begun"),
+        };
+        let missing = total.saturating_sub(counted);
+        format!(
+            "of its {total} requests {counted} are in the figures and {missing} are missing{under_way}"
         )
     }
 

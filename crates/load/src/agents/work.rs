@@ -38,6 +38,8 @@ pub trait Work {
     fn next(&mut self, wait: Duration) -> Next;
     /// Takes an interval back, to be used again.
     fn give_back(&mut self, interval: Box<Interval>);
+    /// It goes on until this instant of [`crate::clock::now_ns`], unless it is given more time before.
+    fn go_on_until(&mut self, until_ns: u64);
     /// No new requests; those in flight may still end.
     fn stop(&mut self);
     /// Nothing more.

@@ -189,6 +189,13 @@ impl Running {
         self.control.stop_now();
     }
 
+    /// Workers go on until this instant of [`crate::clock::now_ns`] and then give up what is under
+    /// way, unless they are given more time before. So a machine that was asleep sends nothing when it
+    /// wakes up and nobody waits for it any more.
+    pub fn go_on_until(&self, until_ns: u64) {
+        self.control.go_on_until(until_ns);
+    }
+
     /// Waits until every worker has ended. Whoever asks for [`Next`] until [`Next::Ended`] has
     /// everything that was measured.
     ///

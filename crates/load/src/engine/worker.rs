@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use rustix::event::epoll::Event;
 use rustix::io::Errno;
@@ -34,9 +34,17 @@ pub(super) enum WorkerError {
 }
 
 /// What the workers of a machine are told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     stop: AtomicU8,
+    /// Until when they may go on, see [`super::Running::go_on_until`].
+    until_ns: AtomicU64,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { stop: AtomicU8::new(0), until_ns: AtomicU64::new(u64::MAX) }
+    }
 }
 
 const STOP: u8 = 1;
@@ -99,6 +107,16 @@ impl Control {
     pub(super) fn stop_now(&self) {
         self.stop.fetch_max(STOP_NOW, Ordering::Relaxed);
     }
+
+    pub(super) fn go_on_until(&self, until_ns: u64) {
+        self.until_ns.store(until_ns, Ordering::Relaxed);
+    }
+
+    /// Whether the time that was given is over. The clock is read only where there is an end to it.
+    fn is_forgotten(&self) -> bool {
+        let until_ns = self.until_ns.load(Ordering::Relaxed);
+        until_ns != u64::MAX && clock::now_ns() >= until_ns
+    }
 }
 
 impl<'a> Worker<'a> {
@@ -156,6 +174,11 @@ impl<'a> Worker<'a> {
                 break;
             }
             self.wait(now_ns, &mut events)?;
+            if self.control.is_forgotten() {
+                // Above all nothing may be sent of what became due meanwhile.
+                self.control.stop_now();
+                continue;
+            }
             for event in &events {
                 self.take(event);
             }

@@ -80,7 +80,8 @@ impl Late {
 
     /// How much of the reported p99 it makes up.
     fn share(&self) -> f64 {
-        self.duration_p99_ms.map_or(f64::INFINITY, |p99_ms| self.lag_p99_ms / p99_ms)
+        // Without a latency there is none to spoil.
+        self.duration_p99_ms.map_or(0.0, |p99_ms| self.lag_p99_ms / p99_ms)
     }
 
     fn is_harmful(&self) -> bool {
@@ -135,13 +136,14 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         invalid: invalid.into_iter().flatten().collect(),
         warnings: warnings.into_iter().flatten().collect(),
         schedule_lag_p99_ms: facts.lag_p99_ms,
+        answered: facts.counts.answered,
         asked_per_second: window.and_then(|window| window.per_second(window.asked)),
         achieved_per_second: window
             .and_then(|window| window.per_second(window.sent))
             .unwrap_or(over_elapsed),
         waited: window.is_some().then_some(facts.waited),
         worker_cpu_shares,
-        kernel: evidence.kernel.unwrap_or_default(),
+        kernel: evidence.kernel,
     }
 }
 
@@ -230,6 +232,7 @@ impl Facts<'_> {
             Ending::Completed => return None,
             Ending::Interrupted => "by hand or by a signal",
             Ending::Aborted => "because a threshold did not hold",
+            Ending::Lost => "because an agent was lost",
         };
         let Some(at) = self.evidence.stopped_at else {
             return Some(format!(
@@ -328,7 +331,7 @@ impl Facts<'_> {
                     "a limit of the plan forbade it (--late-max, --graceful-stop, or \
                                       the time that iterations have)"
                 }
-                Ending::Aborted | Ending::Interrupted => "the run was ended or a limit forbade it",
+                _ => "the run was ended or a limit forbade it",
             };
             format!(
                 "{dropped} iterations were due and not started, because {why} \
@@ -383,7 +386,8 @@ impl Facts<'_> {
     }
 
     fn kernel_unknown(&self) -> Option<String> {
-        self.evidence.kernel.is_none().then(|| {
+        // A machine that was lost has not told.
+        (self.evidence.kernel.is_none() && !self.evidence.partial).then(|| {
             "The kernel does not show its counters of TCP (/proc/net/netstat), so overflows and \
              retransmits are not known."
                 .to_owned()

@@ -29,11 +29,13 @@ impl Window {
                 continue;
             };
             from = from.min(scenario.start);
-            until = until.max((scenario.start + arrivals.duration()).min(stopped_at));
-            // A machine that hears of a stop a little later goes on for as long.
-            asked += arrivals
-                .due_before(stopped_at.saturating_sub(scenario.start))
-                .max(measured.counts.due);
+            // A machine that hears of a stop a little later goes on for as long: until the next would
+            // have been due.
+            let next = arrivals.due_ns(measured.counts.due).map(Duration::from_nanos);
+            let next = scenario.start + next.unwrap_or_else(|| arrivals.duration());
+            until = until.max((scenario.start + arrivals.duration()).min(stopped_at.max(next)));
+            let by_plan = arrivals.due_before(stopped_at.saturating_sub(scenario.start));
+            asked += by_plan.max(measured.counts.due);
             started += measured.counts.started;
         }
         if from == Duration::MAX {
@@ -93,6 +95,7 @@ mod tests {
     fn repro_no_more_is_sent_than_was_asked() {
         let window = window(&[(420, 4_200)], Some(Duration::from_secs(4)));
         assert_eq!((window.asked, window.sent), (420, 420), "400 are due in 4 s");
+        assert_eq!(window.per_second(window.sent), Some(100.0), "which took them 4.2 s");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub struct Gatherer {
     until_ns: u64,
     /// Why the run was told to end, and when.
     stopped: Option<(Ending, Duration)>,
+    missing: Vec<String>,
 }
 
 /// Glances are not gathered more often than this: 10 a second.
@@ -53,6 +54,11 @@ impl Gatherer {
         self.stopped = Some((why, at));
     }
 
+    /// That is missing from now on.
+    pub fn missing(&mut self, words: &str) {
+        self.missing.push(words.to_owned());
+    }
+
     fn gather_now(&mut self, plan: &Plan, totals: &Totals, at: Duration) -> Glance {
         let mut window = self.recent.window(totals);
         let end = self.stopped.map_or(plan.duration(), |(_, at)| at.min(plan.duration()));
@@ -71,7 +77,7 @@ impl Gatherer {
         let workers = totals.worker_cpu_shares().len();
         let (done, left) = progress(plan, &counts, at);
         let left = left.filter(|_| self.stopped.is_none());
-        let aborted = self.stopped.is_some_and(|(why, _)| why == Ending::Aborted);
+        let aborted = self.stopped.is_some_and(|(why, _)| why != Ending::Interrupted);
         Glance {
             target: target(plan),
             at,
@@ -104,7 +110,8 @@ impl Gatherer {
             checks,
             checks_passed,
             thresholds: thresholds(plan, judged),
-            invalid: invalid(plan, totals, at, end),
+            missing: self.missing.clone(),
+            invalid: invalid(plan, totals, at, end, !self.missing.is_empty()),
             scenarios: rows(plan, totals, &window, finishing),
             moments: self.history.update(plan, totals, end_ns).to_vec(),
         }
@@ -112,7 +119,13 @@ impl Gatherer {
 }
 
 /// Why the run would be called invalid if it had been planned to end now; `end` is when it was.
-fn invalid(plan: &Plan, totals: &Totals, at: Duration, end: Duration) -> Vec<String> {
+fn invalid(
+    plan: &Plan,
+    totals: &Totals,
+    at: Duration,
+    end: Duration,
+    partial: bool,
+) -> Vec<String> {
     if at < JUDGED_AFTER {
         return Vec::new();
     }
@@ -122,7 +135,7 @@ fn invalid(plan: &Plan, totals: &Totals, at: Duration, end: Duration) -> Vec<Str
         // Of what every worker has told.
         stopped_at: Some(Duration::from_nanos(totals.complete_until_ns()).min(end)),
         kernel: Some(KernelCounters::default()),
-        partial: false,
+        partial,
     };
     judge::health(plan, totals, &evidence).invalid
 }

@@ -27,7 +27,7 @@ pub struct Glance {
     pub asked: Option<f64>,
     /// Whether it is over, and only what is late or under way remains.
     pub finishing: bool,
-    /// Whether a threshold has ended it.
+    /// Whether it was told to end by itself, as for a threshold.
     pub aborted: bool,
     /// Requests sent.
     pub sent: u64,
@@ -67,6 +67,8 @@ pub struct Glance {
     pub checks_passed: u64,
     /// Each threshold as it stands.
     pub thresholds: Vec<ThresholdRow>,
+    /// What is missing, as when an agent was lost.
+    pub missing: Vec<String>,
     /// Why the figures could not be trusted if the run ended now.
     pub invalid: Vec<String>,
     /// A row for each scenario where there are several.
@@ -116,7 +118,7 @@ pub enum Pressed {
 }
 
 impl Pressed {
-    /// As it counts for a run that is ending already where a threshold has ended it.
+    /// As it counts where the run is ending by itself already.
     pub(super) fn of(self, glance: &Glance) -> Self {
         match self {
             _ if !glance.aborted => self,

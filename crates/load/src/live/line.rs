@@ -69,6 +69,10 @@ impl<W: Write> Observer for ProgressLine<W> {
         }
     }
 
+    fn missing(&mut self, words: &str) {
+        self.gatherer.missing(words);
+    }
+
     fn stopping(&mut self, why: Ending, at: Duration) {
         self.gatherer.stopping(why, at);
     }
@@ -101,6 +105,9 @@ fn line(glance: &Glance) -> String {
     if crossed > 0 {
         line.push_str(&format!("  {crossed} of {} thresholds fail", glance.thresholds.len()));
     }
+    if !glance.missing.is_empty() {
+        line.push_str("  PARTIAL");
+    }
     if !glance.invalid.is_empty() {
         line.push_str("  INVALID");
     }
@@ -126,6 +133,7 @@ mod tests {
         glance.asked = None;
         glance.failed = 1_204;
         glance.dropped = 3;
+        glance.missing = vec!["agent 2 of 2 was lost".to_owned()];
         glance.invalid = vec!["late".to_owned()];
         (glance.finishing, glance.in_flight, glance.waiting) = (true, 4, 1_000);
         let threshold = |passed| ThresholdRow { passed, ..ThresholdRow::default() };
@@ -133,7 +141,7 @@ mod tests {
         assert_eq!(
             line(&glance),
             "12.0s / 60.0s  16,667/s  1,004 still under way  p99 1.20 ms  1,204 failed  3 dropped  \
-             1 of 2 thresholds fail  INVALID"
+             1 of 2 thresholds fail  PARTIAL  INVALID"
         );
     }
 

@@ -66,6 +66,10 @@ impl Observer for View {
         }
     }
 
+    fn missing(&mut self, words: &str) {
+        self.gatherer.missing(words);
+    }
+
     fn stopping(&mut self, why: Ending, at: Duration) {
         self.gatherer.stopping(why, at);
     }
@@ -178,7 +182,7 @@ fn wait_for_input(wait: Duration) -> io::Result<()> {
 fn is_stop(key: KeyEvent) -> bool {
     let is_pressed = key.kind == KeyEventKind::Press;
     let stops = match key.code {
-        KeyCode::Char('q') => true,
+        KeyCode::Char('q') => key.modifiers.is_empty(),
         KeyCode::Char('c') => is_control(key),
         _ => false,
     };
@@ -200,6 +204,7 @@ mod tests {
         assert!(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
         assert!(!key(KeyCode::Char('c'), KeyModifiers::NONE));
         assert!(!key(KeyCode::Char('l'), KeyModifiers::CONTROL));
+        assert!(!key(KeyCode::Char('q'), KeyModifiers::CONTROL), "it lets a held terminal go on");
         assert!(!key(KeyCode::Esc, KeyModifiers::NONE), "it begins what other keys send");
         let mut released = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
         released.kind = KeyEventKind::Release;

@@ -14,6 +14,9 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What the process exits with.
     pub exit_code: u8,
+    /// Whether not one request was answered.
+    #[serde(skip)]
+    unanswered: bool,
 }
 
 /// A verdict in a word.
@@ -66,19 +69,23 @@ impl Verdict {
         reasons.extend(reconciliation.map(|found| found.words.clone()));
         reasons.extend(outcome.missing.iter().cloned());
         reasons.extend(outcome.health.invalid.iter().cloned());
-        let elapsed = format::seconds(outcome.elapsed.as_secs_f64());
+        let at = format::seconds(outcome.stopped_at.unwrap_or(outcome.elapsed).as_secs_f64());
         match outcome.ending {
-            Ending::Completed => {}
-            Ending::Aborted => reasons.push(format!("ended by a threshold after {elapsed}")),
-            Ending::Interrupted => reasons.push(format!("interrupted after {elapsed}")),
+            // That an agent was lost is said already.
+            Ending::Completed | Ending::Lost => {}
+            Ending::Aborted => reasons.push(format!("ended by a threshold after {at}")),
+            Ending::Interrupted => reasons.push(format!("interrupted after {at}")),
         }
         reasons.extend(thresholds(outcome));
-        Self { kind, reasons, exit_code }
+        Self { kind, reasons, exit_code, unanswered: outcome.health.answered == 0 }
     }
 
     /// What the figures are worth, in a sentence.
     pub fn meaning(&self) -> &'static str {
         match self.kind {
+            VerdictKind::Passed if self.unanswered => {
+                "No threshold was crossed, but not one request was answered."
+            }
             VerdictKind::Passed => "No threshold was crossed, and the figures are the server's.",
             VerdictKind::Failed => "The figures are the server's, and they are not good enough.",
             VerdictKind::Interrupted => "The figures are of the part of the run before its end.",

@@ -45,6 +45,7 @@ pub(super) fn conduct<S: Source>(
     let (mut ending, mut aborted) = (Ending::Completed, None);
     let mut stopped_at = None;
     let mut given_up = false;
+    let mut missing_told = 0;
     let (mut shown, mut judged) = (None, Duration::ZERO);
     loop {
         let was_told = ending != Ending::Completed;
@@ -63,7 +64,7 @@ pub(super) fn conduct<S: Source>(
             source.stop();
         }
         // A run that is ending for a threshold has one press less to wait for.
-        if !given_up && (presses > 1 || (presses > 0 && ending == Ending::Aborted)) {
+        if !given_up && (presses > 1 || (presses > 0 && ending != Ending::Interrupted)) {
             given_up = true;
             source.stop_now();
         }
@@ -76,6 +77,14 @@ pub(super) fn conduct<S: Source>(
                 ending = Ending::Aborted;
                 source.stop();
             }
+        }
+        for words in &source.missing()[missing_told..] {
+            missing_told += 1;
+            observers.iter_mut().for_each(|observer| observer.missing(words));
+        }
+        if ending == Ending::Completed && source.is_lost() {
+            ending = Ending::Lost;
+            source.stop();
         }
         if ending != Ending::Completed && !was_told {
             // Past its end only answers are waited for, and there is nothing to cut short.

@@ -16,6 +16,16 @@ pub trait Source {
     /// Gives an interval back, whose memory is used again.
     fn give_back(&mut self, machine: usize, interval: Box<Interval>);
 
+    /// What is missing so far, a sentence each; it only grows.
+    fn missing(&self) -> &[String] {
+        &[]
+    }
+
+    /// Whether so much is missing that the run is to end.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// No new request is begun; those under way have the graceful stop.
     fn stop(&mut self);
 

@@ -20,6 +20,8 @@ struct Script {
     /// Ticks to come after it was told to stop.
     grace: u64,
     missing: Vec<String>,
+    /// From this tick on it says so, and that this is too much.
+    lost_from: u64,
     /// Presses the flag when that tick comes.
     press_at: Vec<u64>,
     stop: Rc<StopFlag>,
@@ -44,6 +46,7 @@ impl Script {
             status: 201,
             grace: 0,
             missing: Vec::new(),
+            lost_from: u64::MAX,
             press_at: Vec::new(),
             stop: Rc::new(StopFlag::new()),
             workers: 1,
@@ -97,6 +100,14 @@ impl Source for Script {
         self.log.borrow_mut().push("give back");
     }
 
+    fn missing(&self) -> &[String] {
+        if self.is_lost() { &self.missing } else { &[] }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.tick >= self.lost_from
+    }
+
     fn stop(&mut self) {
         self.log.borrow_mut().push("stop");
     }
@@ -119,6 +130,7 @@ struct Watching {
     notes: Vec<String>,
     ticks: Vec<(Duration, u64)>,
     stopping: Vec<(Ending, Duration)>,
+    missing: Vec<String>,
     ended: Option<Outcome>,
 }
 
@@ -129,6 +141,10 @@ impl Observer for Watching {
 
     fn tick(&mut self, _plan: &Plan, totals: &Totals, at: Duration) {
         self.ticks.push((at, totals.counts(|_| true).ended));
+    }
+
+    fn missing(&mut self, words: &str) {
+        self.missing.push(words.to_owned());
     }
 
     fn stopping(&mut self, why: Ending, at: Duration) {
@@ -151,6 +167,7 @@ fn follow(plan: &Plan, script: Script) -> (Outcome, Vec<&'static str>, usize) {
     let told: Vec<_> = watching.stopping.iter().map(|(why, _)| *why).collect();
     let ended_early = Some(conducted.ending).filter(|ending| *ending != Ending::Completed);
     assert_eq!(told, Vec::from_iter(ended_early), "observers hear of it, once");
+    assert_eq!(watching.missing.len(), usize::from(conducted.ending == Ending::Lost));
     let context = RunContext { command: "inhale load".to_owned(), ..RunContext::default() };
     let outcome = outcome(plan, &context, None, &conducted, 7);
     let told: Vec<_> = log.borrow().iter().copied().filter(|told| *told != "give back").collect();
@@ -240,6 +257,18 @@ fn one_press_ends_gracefully_and_a_second_at_once() {
     let pressed = Script { press_at: vec![2, 4], grace: 20, ..Script::new() };
     let (_, told, given_back) = follow(&fixture::plan(), pressed);
     assert_eq!((told, given_back), (vec!["stop", "stop now"], 4));
+}
+
+#[test]
+fn repro_a_run_that_lost_too_much_is_of_a_part() {
+    let missing = vec!["agent 2 of 2 was lost".to_owned()];
+    let lost = Script { lost_from: 4, grace: 2, missing: missing.clone(), ..Script::new() };
+    let (outcome, told, given_back) = follow(&fixture::plan(), lost);
+    assert_eq!((told, given_back), (vec!["stop"], 6));
+    assert_eq!((outcome.ending, outcome.missing), (Ending::Lost, missing));
+    assert_eq!(outcome.stopped_at, Some(Duration::from_secs(4)));
+    assert_eq!(outcome.health.asked_per_second, Some(100.0), "of its four seconds");
+    assert!(outcome.health.warnings[0].contains("agent was lost"), "{:?}", outcome.health);
 }
 
 #[test]

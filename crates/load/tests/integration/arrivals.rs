@@ -175,6 +175,20 @@ fn repro_a_stop_counts_what_the_worker_had_not_come_to() {
 }
 
 #[test]
+fn repro_whom_nobody_waits_for_sends_nothing_more() {
+    let server = Server::friendly();
+    let plan = Arc::new(plan(scenario(server.address, rate(1_000.0, 3_600_000))));
+    let start_ns = clock::now_ns();
+    let running = engine::start(Arc::clone(&plan), 0, 1, start_ns, None).unwrap();
+    let until_ns = start_ns + 300_000_000;
+    running.go_on_until(until_ns);
+    let ran = collect_and(&plan, running, start_ns, |_, _| {});
+    assert!(ran.counts().started > 100, "{} started", ran.counts().started);
+    let last_ns = server.seen().iter().map(|seen| seen.received_ns).max().expect("some came");
+    assert!(last_ns < until_ns + 100_000_000, "{} ns later", last_ns - until_ns);
+}
+
+#[test]
 fn a_run_stops_when_it_is_told_to() {
     let server = Server::friendly();
     let plan = Arc::new(plan(scenario(server.address, rate(1_000.0, 3_600_000))));

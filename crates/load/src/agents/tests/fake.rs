@@ -226,6 +226,8 @@ impl Work for Replay {
         self.fake.log.given_back.fetch_add(1, Ordering::AcqRel);
     }
 
+    fn go_on_until(&mut self, _until_ns: u64) {}
+
     fn stop(&mut self) {
         self.fake.log.stopped.fetch_add(1, Ordering::AcqRel);
         self.ended = true;

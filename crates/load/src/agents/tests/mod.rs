@@ -93,7 +93,7 @@ fn conduct(
             Step::Ended => return Ok(Ran { totals, finished: underway.finish(), stopped }),
         }
         assert!(now_ns() < until_ns, "the run hangs");
-        let wish = watch(&totals);
+        let wish = if underway.is_lost() { Wish::Stop } else { watch(&totals) };
         stopped |= wish != Wish::GoOn;
         match wish {
             Wish::GoOn => {}

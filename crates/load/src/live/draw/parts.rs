@@ -97,13 +97,16 @@ pub(super) fn errors(glance: &Glance, width: usize, look: &Look) -> Line<'static
     Line::from(spans)
 }
 
-/// Why the figures cannot be trusted: a line for each reason, or two for a single one.
+/// What is missing, and why the figures cannot be trusted: a line for each reason, or two for a single
+/// one.
 pub(super) fn doubts(glance: &Glance, width: usize, look: &Look) -> Vec<Line<'static>> {
-    let sign = "✗ INVALID  ";
-    let indent = sign.chars().count();
-    let lines_each = if glance.invalid.len() > 1 { 1 } else { 2 };
+    let missing = glance.missing.iter().map(|text| ("✗ PARTIAL  ", text));
+    let invalid = glance.invalid.iter().map(|text| ("✗ INVALID  ", text));
+    let doubts: Vec<(&str, &String)> = missing.chain(invalid).collect();
+    let lines_each = if doubts.len() > 1 { 1 } else { 2 };
     let mut lines = Vec::new();
-    for text in &glance.invalid {
+    for (sign, text) in doubts {
+        let indent = sign.chars().count();
         let parts = wrapped(text, width.saturating_sub(indent), lines_each);
         for (row, part) in parts.into_iter().enumerate() {
             let before = if row == 0 { sign.to_owned() } else { " ".repeat(indent) };

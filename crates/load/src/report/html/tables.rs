@@ -149,16 +149,15 @@ pub(super) fn generator(totals: &Totals, outcome: &Outcome) -> String {
             format!("{} of a core in its busiest 5 s", shares.join(", ")),
         ));
     }
-    let kernel = health.kernel;
-    facts.push((
-        "kernel, all programs",
+    let kernel = health.kernel.map(|kernel| {
         format!(
             "{} listen overflows, {} drops, {} retransmits",
             count(kernel.listen_overflows),
             count(kernel.listen_drops),
             count(kernel.retransmits)
-        ),
-    ));
+        )
+    });
+    facts.push(("kernel, all programs", kernel.unwrap_or_else(|| "not known".to_owned())));
     list(facts)
 }
 
@@ -198,6 +197,7 @@ pub(super) fn plan(plan: &Plan, outcome: &Outcome) -> String {
         Ending::Completed => "completed",
         Ending::Aborted => "ended by a threshold",
         Ending::Interrupted => "interrupted",
+        Ending::Lost => "ended because an agent was lost",
     };
     facts.push(("ending", format!("{ending} after {}", seconds(outcome.elapsed.as_secs_f64()))));
     facts.extend(outcome.machines.iter().map(|machine| ("machine", escape(machine))));

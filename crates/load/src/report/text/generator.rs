@@ -101,15 +101,17 @@ fn generator(totals: &Totals, outcome: &Outcome) -> Vec<Row> {
         };
         rows.push(Row::values("CPU", [k6_share(most), each]));
     }
-    let kernel = health.kernel;
-    rows.push(Row::values(
-        "kernel",
-        [
-            format!("overflows={}", kernel.listen_overflows),
-            format!("drops={}", kernel.listen_drops),
-            format!("retransmits={}", kernel.retransmits),
-        ],
-    ));
+    rows.push(match health.kernel {
+        Some(kernel) => Row::values(
+            "kernel",
+            [
+                format!("overflows={}", kernel.listen_overflows),
+                format!("drops={}", kernel.listen_drops),
+                format!("retransmits={}", kernel.retransmits),
+            ],
+        ),
+        None => Row::values("kernel", ["not known".to_owned()]),
+    });
     rows
 }
 

@@ -112,7 +112,7 @@ fn failed() -> Run {
     let mut totals = play(&plan, 2, server);
     let mut outcome = judged(&plan, &mut totals);
     outcome.health.kernel =
-        KernelCounters { listen_overflows: 41, listen_drops: 41, retransmits: 97 };
+        Some(KernelCounters { listen_overflows: 41, listen_drops: 41, retransmits: 97 });
     Run { name: "failed", plan, totals, outcome }
 }
 
@@ -346,7 +346,8 @@ fn judged(plan: &Plan, totals: &mut Totals) -> Outcome {
             achieved_per_second: to_f64(counts.started) / seconds,
             waited: open.then_some(Part { count: counts.waited, of: counts.due }),
             worker_cpu_shares: totals.worker_cpu_shares(),
-            kernel: KernelCounters::default(),
+            answered: counts.answered,
+            kernel: Some(KernelCounters::default()),
         },
         reconciliation: None,
         missing: Vec::new(),
