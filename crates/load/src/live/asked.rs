@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use crate::plan::{Executor, Plan, Scenario};
 
-/// Requests that are due from one instant to another after the run's start, in nanoseconds; `None`
-/// when a scenario's requests are not due at times but follow the answers.
-pub(super) fn asked_between(plan: &Plan, from_ns: u64, until_ns: u64) -> Option<u64> {
+/// Requests that are asked for from one instant to another after the run's start, in nanoseconds;
+/// `None` when a scenario's requests are not due at times but follow the answers.
+pub(super) fn asked_between(plan: &Plan, from_ns: u64, until_ns: u64) -> Option<f64> {
     plan.scenarios.iter().map(|scenario| asked_of(scenario, from_ns, until_ns)).sum()
 }
 
 /// The same of one scenario.
-pub(super) fn asked_of(scenario: &Scenario, from_ns: u64, until_ns: u64) -> Option<u64> {
+pub(super) fn asked_of(scenario: &Scenario, from_ns: u64, until_ns: u64) -> Option<f64> {
     let Executor::Arrivals(arrivals) = &scenario.executor else { return None };
-    let due = |at_ns: u64| {
-        arrivals.due_before(Duration::from_nanos(at_ns).saturating_sub(scenario.start))
+    let asked = |at_ns: u64| {
+        arrivals.asked_before(Duration::from_nanos(at_ns).saturating_sub(scenario.start))
     };
-    Some(due(until_ns).saturating_sub(due(from_ns)))
+    Some((asked(until_ns) - asked(from_ns)).max(0.0))
 }
 
 #[cfg(test)]
@@ -31,12 +31,16 @@ mod tests {
         let mut plan = fixture::plan();
         plan.scenarios.push(fixture::scenario("later"));
         plan.scenarios[1].start = Duration::from_secs(2);
-        for (from_s, until_s, asked) in [(0, 1, 100), (1, 3, 300), (9, 20, 400), (20, 30, 0)] {
+        for (from_s, until_s, asked) in
+            [(0, 1, 100.0), (1, 3, 300.0), (9, 20, 400.0), (20, 30, 0.0)]
+        {
             let got = asked_between(&plan, from_s * SECOND, until_s * SECOND);
-            assert_eq!(got, Some(asked), "{from_s} to {until_s} s");
+            let is_close = got.is_some_and(|got| (got - asked).abs() < 1e-6);
+            assert!(is_close, "{from_s} to {until_s} s: {got:?}");
         }
         plan.scenarios[0].executor = fixture::users(10, 5);
         assert_eq!(asked_between(&plan, 0, SECOND), None, "users ask when they are answered");
-        assert_eq!(asked_of(&plan.scenarios[1], 0, 3 * SECOND), Some(100));
+        let asked = asked_of(&plan.scenarios[1], 0, 3 * SECOND);
+        assert!(asked.is_some_and(|asked| (asked - 100.0).abs() < 1e-6), "{asked:?}");
     }
 }

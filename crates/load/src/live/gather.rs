@@ -12,7 +12,7 @@ use super::asked::{asked_between, asked_of};
 use super::format;
 use super::glance::{Glance, ScenarioRow, ThresholdRow};
 use super::history::History;
-use super::recent::{Percentiles, Recent, Window};
+use super::recent::{Lately, Percentiles, Recent};
 
 /// The first moments, in which workers warm up, say little about a generator.
 const JUDGED_AFTER: Duration = Duration::from_secs(2);
@@ -66,8 +66,9 @@ impl Gatherer {
         // What is sent past the end was asked for before it; a tick that ends a little later is the
         // last one in time.
         let finishing = Duration::from_nanos(window.until_ns.saturating_sub(end_ns)) > TICK;
+        let lately = &mut window.lately;
         if !finishing {
-            window.until_ns = window.until_ns.min(end_ns);
+            lately.until_ns = lately.until_ns.min(end_ns);
         }
         let counts = totals.counts(|_| true);
         let gauges = totals.gauges();
@@ -85,10 +86,10 @@ impl Gatherer {
             done,
             left,
             window: Duration::from_nanos(window.until_ns - window.from_ns),
-            rate: window.per_second(window.flows.iter().map(|flow| flow.started).sum()),
-            asked: asked_between(plan, window.from_ns, window.until_ns)
+            rate: lately.per_second(real(lately.flows.iter().map(|flow| flow.started).sum())),
+            asked: asked_between(plan, lately.from_ns, lately.until_ns)
                 .filter(|_| !finishing)
-                .map(|asked| window.per_second(asked)),
+                .map(|asked| lately.per_second(asked)),
             finishing,
             aborted,
             sent: counts.started,
@@ -112,7 +113,7 @@ impl Gatherer {
             thresholds: thresholds(plan, judged),
             missing: self.missing.clone(),
             invalid: invalid(plan, totals, at, end, !self.missing.is_empty()),
-            scenarios: rows(plan, totals, &window, finishing),
+            scenarios: rows(plan, totals, lately, finishing),
             moments: self.history.update(plan, totals, end_ns).to_vec(),
         }
     }
@@ -201,19 +202,19 @@ fn target(plan: &Plan) -> String {
     }
 }
 
-fn rows(plan: &Plan, totals: &Totals, window: &Window, finishing: bool) -> Vec<ScenarioRow> {
+fn rows(plan: &Plan, totals: &Totals, lately: &Lately, finishing: bool) -> Vec<ScenarioRow> {
     if plan.scenarios.len() < 2 {
         return Vec::new();
     }
     let row = |number: usize| {
         let (scenario, so_far) = (&plan.scenarios[number], &totals.scenarios[number]);
-        let flow = window.flows.get(number).copied().unwrap_or_default();
+        let flow = lately.flows.get(number).copied().unwrap_or_default();
         ScenarioRow {
             name: scenario.name.clone(),
-            rate: window.per_second(flow.started),
-            asked: asked_of(scenario, window.from_ns, window.until_ns)
+            rate: lately.per_second(real(flow.started)),
+            asked: asked_of(scenario, lately.from_ns, lately.until_ns)
                 .filter(|_| !finishing)
-                .map(|asked| window.per_second(asked)),
+                .map(|asked| lately.per_second(asked)),
             ended: so_far.counts.ended,
             failed: so_far.counts.failed,
             whole: Percentiles::of(so_far.trend(Trend::Duration)),
@@ -249,12 +250,9 @@ fn ratio(part: u64, of: u64) -> f64 {
     part as f64 / of.max(1) as f64
 }
 
-impl Window {
-    #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
-    fn per_second(&self, count: u64) -> f64 {
-        let seconds = (self.until_ns - self.from_ns) as f64 / 1e9;
-        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
-    }
+#[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+fn real(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct Glance {
     pub left: Option<Duration>,
     /// How long the last seconds are.
     pub window: Duration,
-    /// Requests sent a second, in the last seconds.
+    /// Requests sent a second, in the last second or two.
     pub rate: f64,
     /// Requests that the plan asked for, a second, in the same time; `None` with a closed model, and
     /// once the time to send in is over.
@@ -93,7 +93,7 @@ pub struct ThresholdRow {
 pub struct ScenarioRow {
     /// Its name.
     pub name: String,
-    /// Requests sent a second, in the last seconds.
+    /// Requests sent a second, in the last second or two.
     pub rate: f64,
     /// Requests that the plan asked for, a second, in the same time.
     pub asked: Option<f64>,

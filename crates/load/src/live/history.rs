@@ -68,7 +68,7 @@ fn moment(plan: &Plan, from_ns: u64, width_ns: u64, end_ns: u64, point: &Point) 
     Moment {
         at_s: (from_ns + width_ns / 2) as f64 / 1e9,
         rate: point.started as f64 / width_s,
-        asked: asked.map(|requests| requests as f64 / width_s),
+        asked: asked.map(|requests| requests / width_s),
         failed: point.failed as f64 / width_s,
         p50_ms: point.percentile_ms(50.0),
         p99_ms: point.percentile_ms(99.0),

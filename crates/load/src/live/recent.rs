@@ -35,10 +35,27 @@ pub(super) struct Window {
     pub(super) from_ns: u64,
     pub(super) until_ns: u64,
     pub(super) cpu_ns: u64,
-    /// In the plan's order.
-    pub(super) flows: Vec<Flow>,
     pub(super) durations: Percentiles,
     pub(super) lag_p99_ms: Option<f64>,
+    pub(super) lately: Lately,
+}
+
+/// The last second or two, for rates: they change faster than percentiles can be told.
+#[derive(Debug)]
+pub(super) struct Lately {
+    pub(super) from_ns: u64,
+    pub(super) until_ns: u64,
+    /// In the plan's order.
+    pub(super) flows: Vec<Flow>,
+}
+
+impl Lately {
+    /// So many in this time, a second.
+    pub(super) fn per_second(&self, count: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+        let seconds = (self.until_ns - self.from_ns) as f64 / 1e9;
+        if seconds > 0.0 { count / seconds } else { 0.0 }
+    }
 }
 
 /// What is known of a distribution at a glance, in milliseconds; `None` without samples.
@@ -78,7 +95,9 @@ impl Recent {
         }
         let start = Mark::default();
         let then = self.marks.front().unwrap_or(&start);
-        let window = now.since(then);
+        let is_past = |mark: &&Mark| mark.until_ns + BETWEEN_MARKS_NS <= now.until_ns;
+        let lately = self.marks.iter().rev().find(is_past).unwrap_or(then);
+        let window = now.since(then, lately);
         let newest = self.marks.back().map_or(0, |mark| mark.until_ns);
         if self.marks.is_empty() {
             // The first window of all begins with the run.
@@ -107,10 +126,10 @@ impl Mark {
         }
     }
 
-    fn since(&self, then: &Self) -> Window {
+    fn since(&self, then: &Self, lately: &Self) -> Window {
         let nothing = Flow::default();
         let flows = self.flows.iter().enumerate().map(|(number, now)| {
-            let then = then.flows.get(number).unwrap_or(&nothing);
+            let then = lately.flows.get(number).unwrap_or(&nothing);
             Flow {
                 started: now.started - then.started,
                 ended: now.ended - then.ended,
@@ -121,9 +140,13 @@ impl Mark {
             from_ns: then.until_ns,
             until_ns: self.until_ns,
             cpu_ns: self.cpu_ns - then.cpu_ns,
-            flows: flows.collect(),
             durations: Percentiles::of(&self.durations.without(&then.durations)),
             lag_p99_ms: self.lags.without(&then.lags).percentile_ms(99.0),
+            lately: Lately {
+                from_ns: lately.until_ns,
+                until_ns: self.until_ns,
+                flows: flows.collect(),
+            },
         }
     }
 }
@@ -176,7 +199,9 @@ mod tests {
             let window = recent.window(&totals);
             let seconds = number.min(5);
             assert_eq!(window.until_ns - window.from_ns, seconds * SECOND_NS, "{number}");
-            assert_eq!(window.flows[0].started, 10 * seconds, "{number}");
+            let lately = &window.lately;
+            assert_eq!(lately.until_ns - lately.from_ns, SECOND_NS, "{number}");
+            assert_eq!(lately.flows[0].started, 10, "{number}");
             assert_eq!(window.cpu_ns, seconds * SECOND_NS / 2, "{number}");
             let max = window.durations.max.expect("some ended");
             assert_eq!(max > 50.0, number < 8, "{number}: {max}");

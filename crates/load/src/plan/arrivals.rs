@@ -72,6 +72,14 @@ impl Arrivals {
         Some(to_count(stage.reached_s(number - stage.before) * 1e9))
     }
 
+    /// The integral of the rate up to `time`, counted from the start: how many requests are asked for
+    /// by then, the last of them in part. For plots, in which whole requests would make steps.
+    pub fn asked_before(&self, time: Duration) -> f64 {
+        let time_s = time.as_secs_f64();
+        let begun = self.stages.iter().filter(|stage| stage.start_s < time_s);
+        begun.map(|stage| stage.requests_in(time_s - stage.start_s)).sum()
+    }
+
     /// How many requests are due before `time`, counted from the start.
     pub fn due_before(&self, time: Duration) -> u64 {
         let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -92,6 +100,13 @@ impl Arrivals {
 impl Stage {
     fn requests(&self) -> f64 {
         (self.from + self.to) / 2.0 * self.duration_s
+    }
+
+    /// How many of them in its first seconds.
+    fn requests_in(&self, seconds: f64) -> f64 {
+        let since_s = seconds.min(self.duration_s);
+        let slope = (self.to - self.from) / self.duration_s;
+        self.from * since_s + slope * since_s * since_s / 2.0
     }
 
     /// When so many requests have been due since the stage began, in seconds from the run's start.
@@ -137,6 +152,16 @@ mod tests {
             assert_eq!(flat.due_before(Duration::from_millis(ms)), due, "{ms}");
         }
         assert_eq!(flat.due_before(Duration::MAX), 1_000);
+    }
+
+    #[test]
+    fn what_is_asked_for_has_no_steps() {
+        let day = arrivals(&[(10, 0.0, 100.0), (5, 40.0, 40.0)]);
+        for (ms, asked) in [(0, 0.0), (5_000, 125.0), (10_000, 500.0), (12_510, 600.4)] {
+            let found = day.asked_before(Duration::from_millis(ms));
+            assert!((found - asked).abs() < 1e-9, "{found} in {ms} ms");
+        }
+        assert!((day.asked_before(Duration::MAX) - 700.0).abs() < 1e-9);
     }
 
     #[test]

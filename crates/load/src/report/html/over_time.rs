@@ -98,16 +98,16 @@ fn rate(plan: &Plan, stretches: &Stretches, stopped_at: Duration) -> Plot {
     let note = if open.is_empty() {
         "requests sent a second; users of a closed model wait for their answers, so none is asked for"
     } else {
-        let due_before = |seconds: f64| -> u64 {
+        let asked_before = |seconds: f64| -> f64 {
             let at = Duration::from_secs_f64(seconds).min(stopped_at);
-            let due = |(start, arrivals): &(Duration, &Arrivals)| {
-                arrivals.due_before(at.saturating_sub(*start))
+            let asked = |(start, arrivals): &(Duration, &Arrivals)| {
+                arrivals.asked_before(at.saturating_sub(*start))
             };
-            open.iter().map(due).sum()
+            open.iter().map(asked).sum()
         };
         let asked = stretches.rates(|at| {
             let from = stretches.starts[at];
-            real(due_before(from + stretches.widths[at]) - due_before(from))
+            asked_before(from + stretches.widths[at]) - asked_before(from)
         });
         series.push(Series { name: "asked", class: "asked", values: asked, filled: false });
         "requests a second: those that were due by the plan, and those sent"
@@ -215,8 +215,14 @@ mod tests {
             let asked = plot.series.into_iter().find(|series| series.name == "asked");
             asked.expect("an open model").values
         };
-        assert_eq!(asked(Duration::MAX), [Some(100.0); 8]);
-        let until_one_second = [[Some(100.0); 4], [Some(0.0); 4]].concat();
-        assert_eq!(asked(Duration::from_secs(1)), until_one_second);
+        let check = |stopped_at, expected: [f64; 8]| {
+            let close = |(found, expected): (Option<f64>, f64)| {
+                found.is_some_and(|found| (found - expected).abs() < 1e-6)
+            };
+            let found = asked(stopped_at);
+            assert!(found.iter().copied().zip(expected).all(close), "{found:?}");
+        };
+        check(Duration::MAX, [100.0; 8]);
+        check(Duration::from_millis(1_125), [100.0, 100.0, 100.0, 100.0, 50.0, 0.0, 0.0, 0.0]);
     }
 }
