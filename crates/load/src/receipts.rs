@@ -36,11 +36,17 @@ impl Receipts {
     /// Appends `ids` and forgets them.
     ///
     /// # Errors
-    /// As writing to a file has them, and when an answer was too large for all of its ids to be known.
+    /// As writing to a file has them, and when an answer had no id, or was too large for all of them to
+    /// be known.
     pub fn append(&self, ids: &mut Ids) -> io::Result<()> {
         if !ids.lines.is_empty() {
             (&self.file).write_all(&ids.lines)?;
             ids.lines.clear();
+        }
+        if ids.without {
+            let words = "an answer acknowledges a usage and has no id as inhale gives them (a UUID): \
+                         leave --receipts out";
+            return Err(io::Error::other(words));
         }
         if ids.cut_off {
             let kib = ANSWER_KEPT_BYTES_MAX >> 10;
@@ -59,13 +65,15 @@ pub struct Ids {
     lines: Vec<u8>,
     /// Whether there were more in an answer than was kept of it.
     cut_off: bool,
+    /// Whether an answer had none.
+    without: bool,
 }
 
 impl Ids {
     /// Takes the ids that an answer of inhale acknowledges: that of a single usage, or those of a
     /// batch.
     pub fn take(&mut self, body: &[u8]) {
-        ids_of(body, &mut self.lines);
+        self.without |= ids_of(body, &mut self.lines) == 0;
         self.cut_off |= body.len() >= ANSWER_KEPT_BYTES_MAX;
     }
 }
@@ -118,7 +126,7 @@ mod tests {
     fn an_earlier_record_is_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ids");
-        let mut ids = Ids { lines: b"a\n".to_vec(), cut_off: false };
+        let mut ids = Ids { lines: b"a\n".to_vec(), ..Ids::default() };
         Receipts::create(&path).unwrap().append(&mut ids).unwrap();
         assert!(ids.lines.is_empty(), "they are written");
         let refused = Receipts::create(&path).expect_err("it is there").to_string();
@@ -127,13 +135,28 @@ mod tests {
     }
 
     #[test]
+    fn repro_an_answer_without_an_id_is_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let receipts = Receipts::create(&dir.path().join("ids")).unwrap();
+        let mut ids = Ids::default();
+        ids.take(br#"{"id":"0193591e-0000-7000-8000-000000000000"}"#);
+        receipts.append(&mut ids).expect("it has one");
+        ids.take(br#"{"id":"x"}"#);
+        let error = receipts.append(&mut ids).expect_err("that is no id of ours");
+        assert!(error.to_string().contains("--receipts"), "{error}");
+    }
+
+    #[test]
     fn an_answer_that_was_not_kept_whole_is_no_record() {
         let dir = tempfile::tempdir().unwrap();
         let receipts = Receipts::create(&dir.path().join("ids")).unwrap();
         let mut ids = Ids::default();
-        ids.take(&vec![b' '; ANSWER_KEPT_BYTES_MAX - 1]);
+        let mut answer = br#"{"id":"0193591e-0000-7000-8000-000000000000"}"#.to_vec();
+        answer.resize(ANSWER_KEPT_BYTES_MAX - 1, b' ');
+        ids.take(&answer);
         receipts.append(&mut ids).expect("it may have been whole");
-        ids.take(&vec![b' '; ANSWER_KEPT_BYTES_MAX]);
+        answer.push(b' ');
+        ids.take(&answer);
         let error = receipts.append(&mut ids).expect_err("more may have come");
         assert!(error.to_string().contains("--batch fewer"), "{error}");
     }

@@ -4,12 +4,16 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, ClientConnection, Error};
 
 use crate::plan::{Protocol, Scenario};
 
 use super::trust;
+
+/// How long a server that has made its part of a handshake has to refuse ours.
+const REFUSED_WITHIN: Duration = Duration::from_millis(200);
 
 /// Makes a handshake with one address of a scenario's target, as its requests will.
 ///
@@ -21,21 +25,33 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     let Some(opening) = opening else {
         return if is_http2 { prior_knowledge(scenario, address) } else { Ok(()) };
     };
+    let shown = scenario.connections.tls.client.is_some();
     let failed = |why: &str| format!("{address} makes no handshake of TLS: {why}.");
+    let in_words = |error: &io::Error| in_words(error, is_http2, shown);
     let mut tls = ClientConnection::new(opening.config, opening.name)
         .map_err(|error| failed(&error.to_string()))?;
     let timeout = scenario.connect_timeout;
     let mut socket = connect(scenario, address).map_err(|error| failed(&error.to_string()))?;
     while tls.is_handshaking() {
-        tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error, is_http2)))?;
+        tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error)))?;
     }
-    // With TLS 1.3 a server that wants another certificate says so after its own part is done, in
-    // place of the session tickets that it has for whom it lets in.
-    let _ = socket.set_read_timeout(Some(timeout.min(std::time::Duration::from_millis(200))));
-    if let Err(error) = tls.complete_io(&mut socket)
-        && of_rustls(&error).is_some()
-    {
-        return Err(failed(&in_words(&error, is_http2)));
+    // With TLS 1.3 a server that wants another certificate finds out after its own part is done. Some
+    // say so, others just go.
+    let until = Instant::now() + timeout.min(REFUSED_WITHIN);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let _ = socket.set_read_timeout(Some(left));
+        match tls.complete_io(&mut socket) {
+            Ok((0, _)) => return Err(failed(&refused("it goes right after it", shown))),
+            // Tickets to resume the session by, or the settings of HTTP/2.
+            Ok(_) => {}
+            Err(error) if of_rustls(&error).is_some() => return Err(failed(&in_words(&error))),
+            Err(error) if is_timeout(&error) => break,
+            Err(_) => return Err(failed(&refused("it goes right after it", shown))),
+        }
     }
     let speaks_http2 = tls.alpn_protocol() == Some(b"h2");
     if is_http2 && !speaks_http2 {
@@ -86,7 +102,12 @@ fn of_rustls(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn in_words(error: &io::Error, is_http2: bool) -> String {
+fn refused(what: &str, shown: bool) -> String {
+    let certificate = if shown { "another certificate" } else { "a certificate" };
+    format!("{what}; maybe it wants {certificate} (--cert FILE and --key FILE)")
+}
+
+fn in_words(error: &io::Error, is_http2: bool, shown: bool) -> String {
     match of_rustls(error) {
         Some(Error::InvalidCertificate(why)) => format!(
             "its certificate is not trusted ({why}); name who vouches for it with --ca FILE, or trust \
@@ -98,9 +119,7 @@ fn in_words(error: &io::Error, is_http2: bool) -> String {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::HandshakeFailure,
-        )) => format!(
-            "it refuses us ({error}); show it a certificate with --cert FILE and --key FILE"
-        ),
+        )) => refused(&format!("it refuses us ({error})"), shown),
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             let speaks =
                 if is_http2 { "no HTTP/2; leave --http2 out" } else { "HTTP/2 alone; say --http2" };

@@ -33,24 +33,20 @@ impl Asker<'_> {
     /// again.
     pub(super) fn found(&self, piece: &[Receipt]) -> Result<u64, VerifyError> {
         let patience_ns = u64::try_from(self.options.patience.as_nanos()).unwrap_or(u64::MAX);
-        let mut start_ns = None;
+        let mut failing_since_ns = None;
         loop {
-            let answers = self.ask(piece)?;
+            // While it does not answer, one question is enough.
+            let first = self.ask(&piece[..1])?;
+            let answers = if first.open > 0 { first } else { self.ask(piece)? };
             if answers.open == 0 {
                 return Ok(answers.found);
             }
-            // Asking for many takes its time, which is not spent waiting.
-            let start_ns = *start_ns.get_or_insert_with(now_ns);
-            // While it does not answer, one question is enough.
-            let mut first = answers;
-            while first.open > 0 {
-                let why = first.why();
-                if !first.may_change() || now_ns() - start_ns > patience_ns {
-                    return Err(VerifyError::Server { url: self.url.to_owned(), why });
-                }
-                std::thread::sleep(PAUSE);
-                first = self.ask(&piece[..1])?;
+            let since_ns = *failing_since_ns.get_or_insert_with(now_ns);
+            if !answers.may_change() || now_ns() - since_ns > patience_ns {
+                let why = answers.why();
+                return Err(VerifyError::Server { url: self.url.to_owned(), why });
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -65,6 +61,10 @@ impl Asker<'_> {
                 Next::Interval(interval) => {
                     totals.add(0, &interval);
                     running.give_back(interval);
+                    // Whoever is gone answers none of the others.
+                    if totals.counts(|_| true).failures.iter().any(|count| *count > 0) {
+                        running.stop();
+                    }
                 }
                 Next::Nothing => {}
                 Next::Ended => break,
@@ -112,19 +112,20 @@ impl Answers {
 
     /// What came instead of an answer, in words.
     fn why(&self) -> String {
+        let times = |count: u64, what: &str| match count {
+            1 => what.to_owned(),
+            count => format!("{count} times {what}"),
+        };
         let statuses = self.counts.statuses().filter(|(status, _)| !matches!(status, 404 | 410));
         let mut parts: Vec<String> = statuses
             .map(|(status, count)| match status {
                 200 => format!("{} receipts", self.found),
-                status => format!("{count} times status {status}"),
+                status => times(count, &format!("status {status}")),
             })
             .collect();
-        for failure in Failure::ALL {
-            let count = self.counts.failures[failure as usize];
-            if count > 0 {
-                parts.push(format!("{count} times {}", failure.name()));
-            }
-        }
+        let failures = Failure::ALL.into_iter().zip(self.counts.failures);
+        let failures = failures.filter(|(_, count)| *count > 0);
+        parts.extend(failures.map(|(failure, count)| times(count, failure.name())));
         if self.counts.failed == 0 {
             parts.push("answers that are no receipts; is it the URL that usages go to?".to_owned());
         }

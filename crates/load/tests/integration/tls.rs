@@ -321,6 +321,19 @@ fn what_tls_refuses_is_told_before_the_first_request() {
     let mut new = ours.server("127.0.0.1", false);
     new.alpn_protocols = vec![b"h2".to_vec()];
     check(TlsServer::start(new).address, known(), Protocol::Http1, Some("say --http2"));
+    // Some go without a word when they have seen whom they speak with.
+    let picky = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let picky_address = picky.local_addr().expect("it is bound");
+    let config = Arc::new(ours.server("127.0.0.1", false));
+    thread::spawn(move || {
+        for stream in picky.incoming() {
+            let mut tls = ServerConnection::new(config.clone()).expect("all of it is ours");
+            let _ = tls.complete_io(&mut stream.expect("all of it is ours"));
+        }
+    });
+    check(picky_address, known(), Protocol::Http1, Some("wants a certificate (--cert FILE"));
+    let shown = trusting(ours.ca(), Some(strangers.client()));
+    check(picky_address, shown, Protocol::Http1, Some("wants another certificate"));
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent_address = silent.local_addr().expect("it is bound");
     check(silent_address, known(), Protocol::Http1, Some("--connect-timeout"));
