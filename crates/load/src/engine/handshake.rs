@@ -4,12 +4,14 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::{AlertDescription, ClientConnection, Error};
 
+use crate::clock::now_ns;
 use crate::plan::{Protocol, Scenario};
 
+use super::course::ns;
 use super::trust;
 
 /// How long a server that has made its part of a handshake has to refuse ours.
@@ -37,13 +39,9 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     }
     // With TLS 1.3 a server that wants another certificate finds out after its own part is done. Some
     // say so, others just go.
-    let until = Instant::now() + timeout.min(REFUSED_WITHIN);
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        let _ = socket.set_read_timeout(Some(left));
+    let until_ns = now_ns() + ns(timeout.min(REFUSED_WITHIN));
+    while let left_ns @ 1.. = until_ns.saturating_sub(now_ns()) {
+        let _ = socket.set_read_timeout(Some(Duration::from_nanos(left_ns)));
         match tls.complete_io(&mut socket) {
             Ok((0, _)) => return Err(failed(&refused("it goes right after it", shown))),
             // Tickets to resume the session by, or the settings of HTTP/2.
