@@ -37,23 +37,23 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     while tls.is_handshaking() {
         tls.complete_io(&mut socket).map_err(|error| failed(&in_words(&error)))?;
     }
+    let speaks_http2 = tls.alpn_protocol() == Some(b"h2");
+    if is_http2 && !speaks_http2 {
+        return Err(format!("{address} does not speak HTTP/2: leave --http2 out."));
+    }
     // With TLS 1.3 a server that wants another certificate finds out after its own part is done. Some
     // say so, others just go.
     let until_ns = now_ns() + ns(timeout.min(REFUSED_WITHIN));
     while let left_ns @ 1.. = until_ns.saturating_sub(now_ns()) {
         let _ = socket.set_read_timeout(Some(Duration::from_nanos(left_ns)));
         match tls.complete_io(&mut socket) {
-            Ok((0, _)) => return Err(failed(&refused("it goes right after it", shown))),
+            Ok((0, 0)) => return Err(failed(&refused("it goes right after it", shown))),
             // Tickets to resume the session by, or the settings of HTTP/2.
             Ok(_) => {}
             Err(error) if of_rustls(&error).is_some() => return Err(failed(&in_words(&error))),
             Err(error) if is_timeout(&error) => break,
             Err(_) => return Err(failed(&refused("it goes right after it", shown))),
         }
-    }
-    let speaks_http2 = tls.alpn_protocol() == Some(b"h2");
-    if is_http2 && !speaks_http2 {
-        return Err(format!("{address} does not speak HTTP/2: leave --http2 out."));
     }
     Ok(())
 }
