@@ -50,6 +50,7 @@ pub(crate) fn scenario(name: &str) -> Scenario {
         timeout: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(10),
         late_max: None,
+        rps_max: None,
     }
 }
 

@@ -45,7 +45,7 @@ fn scenario(scenario: &Scenario) -> Vec<(&'static str, String)> {
             "sends",
             format!("{method} to {scheme}://{} ({})", target.authority, addresses.join(", ")),
         ),
-        ("comes", executor(&scenario.executor)),
+        ("comes", executor(scenario)),
         ("connections", connections(scenario)),
         (
             "waits",
@@ -73,8 +73,9 @@ fn scenario(scenario: &Scenario) -> Vec<(&'static str, String)> {
     told
 }
 
-fn executor(executor: &Executor) -> String {
-    match executor {
+fn executor(scenario: &Scenario) -> String {
+    let cap = scenario.rps_max.map(|rps_max| format!(", at most {rps_max:.1} requests a second"));
+    let who = match &scenario.executor {
         Executor::Arrivals(arrivals) => format!(
             "{} requests in {:?}, at most {:.1} a second",
             arrivals.count(),
@@ -99,7 +100,8 @@ fn executor(executor: &Executor) -> String {
         Executor::PerUserIterations { users, iterations, duration_max, .. } => {
             format!("{iterations} requests of each of {users} users, within {duration_max:?}")
         }
-    }
+    };
+    who + &cap.unwrap_or_default()
 }
 
 fn connections(scenario: &Scenario) -> String {

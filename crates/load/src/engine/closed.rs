@@ -28,8 +28,18 @@ pub(super) struct Closed {
     iterations: Iterations,
     think: Think,
     random: SplitMix,
+    pace: Option<Pace>,
     /// Whether nobody begins anything any more.
     stopped: bool,
+}
+
+/// How fast users may begin requests together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// From one request to the next at least.
+    pub(super) gap_ns: u64,
+    /// When the next may begin.
+    pub(super) next_ns: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +76,7 @@ impl Closed {
         population: Population,
         iterations: Iterations,
         think: Think,
+        pace: Option<Pace>,
         seed: u64,
     ) -> Self {
         let user = User { state: State::Away, connection: NONE, ready_ns: 0, begun: 0 };
@@ -80,14 +91,17 @@ impl Closed {
             iterations,
             think,
             random: SplitMix(seed),
+            pace,
             stopped: false,
         }
     }
 
-    /// When something happens of its own accord: users come or go, or one has thought enough.
+    /// When something happens of its own accord: users come or go, or one has thought enough, or may
+    /// begin.
     pub(super) fn next_ns(&self) -> u64 {
         let thought = self.thinking.peek().map_or(u64::MAX, |Reverse((until_ns, _))| *until_ns);
-        self.change_ns.min(thought)
+        let paced = self.pace.filter(|_| self.has_ready()).map_or(u64::MAX, |pace| pace.next_ns);
+        self.change_ns.min(thought).min(paced)
     }
 
     /// Lets users come and go, and those who have thought enough be ready. Calls `iterated` with how
@@ -118,8 +132,13 @@ impl Closed {
         }
     }
 
-    /// The next request, if a user is ready and there is one left for it.
-    pub(super) fn take(&mut self) -> Option<Turn> {
+    /// The next request, if a user is ready and may begin, and there is one left for it. It is due
+    /// once both are so.
+    pub(super) fn take(&mut self, now_ns: u64) -> Option<Turn> {
+        let is_early = self.pace.is_some_and(|pace| now_ns < pace.next_ns);
+        if is_early && !self.iterations.are_over() {
+            return None;
+        }
         while let Some(user) = self.ready.pop_front() {
             let of_user = &mut self.users[user as usize];
             let Some(number) = self.iterations.take(user, of_user.begun) else {
@@ -128,7 +147,11 @@ impl Closed {
             };
             of_user.begun += 1;
             of_user.state = State::Sending;
-            let User { ready_ns: due_ns, connection, .. } = *of_user;
+            let User { ready_ns, connection, .. } = *of_user;
+            let due_ns = ready_ns.max(self.pace.map_or(0, |pace| pace.next_ns));
+            if let Some(pace) = &mut self.pace {
+                pace.next_ns = due_ns + pace.gap_ns;
+            }
             return Some(Turn { user, number, due_ns, connection });
         }
         None

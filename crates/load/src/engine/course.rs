@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::plan::{Executor, Lane, Protocol, Scenario, UserStage};
 
-use super::closed::Closed;
+use super::closed::{Closed, Pace};
 use super::iterations::{Heap, Iterations};
 use super::multiplex::Origin;
 use super::open::Open;
@@ -91,7 +91,7 @@ impl Course {
         let start_ns = run_start_ns + ns(scenario.start);
         let until_ns = start_ns.saturating_add(ns(scenario.executor.duration()));
         Self {
-            model: model(&scenario.executor, lane, shared.heap.as_ref(), start_ns),
+            model: model(scenario, lane, shared.heap.as_ref(), start_ns),
             pool: Pool::new(&scenario.connections, &scenario.target, lane),
             tls: shared
                 .tls
@@ -169,12 +169,12 @@ impl Course {
     }
 }
 
-fn model(executor: &Executor, lane: Lane, heap: Option<&Arc<Heap>>, start_ns: u64) -> Model {
+fn model(scenario: &Scenario, lane: Lane, heap: Option<&Arc<Heap>>, start_ns: u64) -> Model {
     // As long as they have iterations left, users stay until the time is over.
     let constant = |users: u64, duration: Duration| {
         Population::new(&[UserStage { duration, from: users, to: users }], lane, start_ns)
     };
-    let (population, iterations, think) = match executor {
+    let (population, iterations, think) = match &scenario.executor {
         Executor::Arrivals(arrivals) => return Model::Open(Open::new(arrivals, lane, start_ns)),
         Executor::Users { stages, think } => {
             let iterations = Iterations::Endless { lane, begun: 0 };
@@ -191,7 +191,18 @@ fn model(executor: &Executor, lane: Lane, heap: Option<&Arc<Heap>>, start_ns: u6
             (constant(users, *duration_max), each, *think)
         }
     };
-    Model::Closed(Closed::new(population, iterations, think, lane.index))
+    let pace = scenario.rps_max.and_then(|rps_max| pace(scenario, rps_max, lane, start_ns));
+    Model::Closed(Closed::new(population, iterations, think, pace, lane.index))
+}
+
+/// A lane's part of a pace, by its part of the users. Lanes begin one after the other.
+fn pace(scenario: &Scenario, rps_max: f64, lane: Lane, start_ns: u64) -> Option<Pace> {
+    let users = scenario.executor.users_max()?;
+    let share = Some(lane.share(users)).filter(|share| *share > 0)?;
+    #[expect(clippy::cast_precision_loss, reason = "users are few")]
+    let gap = Duration::try_from_secs_f64(users as f64 / share as f64 / rps_max);
+    let gap_ns = ns(gap.unwrap_or(Duration::MAX));
+    Some(Pace { gap_ns, next_ns: start_ns.saturating_add(gap_ns / lane.of * lane.index) })
 }
 
 /// Nanoseconds of a time, at most what leaves room for sums.

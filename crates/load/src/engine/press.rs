@@ -82,7 +82,7 @@ impl Worker<'_> {
             let Model::Closed(closed) = &mut self.courses[scenario].model else {
                 unreachable!("it has no arrivals")
             };
-            let Some(turn) = closed.take() else { return (now_ns, false) };
+            let Some(turn) = closed.take(now_ns) else { return (now_ns, false) };
             self.recorder.ready(scenario);
             let carrier = if self.is_usable(turn.connection, turn.user, now_ns) {
                 Carrier::Free(turn.connection)

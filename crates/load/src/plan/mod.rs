@@ -76,6 +76,9 @@ pub struct Scenario {
     pub connect_timeout: Duration,
     /// A request that is later than this is dropped instead of sent; `None` sends it however late.
     pub late_max: Option<Duration>,
+    /// The most requests a second that the users of a closed model begin together, over all machines;
+    /// k6's `--rps`. Above 0.
+    pub rps_max: Option<f64>,
 }
 
 impl Scenario {

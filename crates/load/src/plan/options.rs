@@ -36,7 +36,7 @@ pub struct ScenarioOptions {
 
     /// The open model's rate: `1M/m`, `16700/s`, `100`.
     pub rate: Option<String>,
-    /// Requests a second: the open model's rate, with `vus` carried by so many connections.
+    /// The most requests a second that the users of a closed model begin together.
     pub rps: Option<String>,
     /// How long requests begin.
     pub duration: Option<String>,
@@ -138,11 +138,11 @@ impl Options {
 /// longer hold. `--vus` over a file's `rate` asks for the closed model instead of it.
 const REPLACED: [(&str, &[&str]); 10] = [
     ("rate", &["rps", "vus", "iterations", "stages", "think"]),
-    ("rps", &["rate", "stages"]),
+    ("rps", &["rate", "shape"]),
     ("shape", &["vus", "iterations", "stages", "think"]),
     ("vus", &["rate", "shape"]),
     ("iterations", &["stages", "shape"]),
-    ("stages", &["rate", "rps", "vus", "iterations", "duration", "shape"]),
+    ("stages", &["rate", "vus", "iterations", "duration", "shape"]),
     ("body", &["body-file"]),
     ("body-file", &["body"]),
     ("data", &["data-text"]),
@@ -152,7 +152,11 @@ const REPLACED: [(&str, &[&str]); 10] = [
 /// The same for k6's names: what is said above for one model takes a name of the other away.
 fn is_of_other_model(executor: &str, is_said: impl Fn(&str) -> bool) -> bool {
     let is_open = executor.ends_with("arrival-rate");
-    if is_open { is_said("vus") || is_said("think") } else { is_said("rate") || is_said("shape") }
+    if is_open {
+        is_said("vus") || is_said("think") || is_said("rps")
+    } else {
+        is_said("rate") || is_said("shape")
+    }
 }
 
 impl ScenarioOptions {
@@ -253,6 +257,11 @@ mod tests {
             json!({ "vus": "2", "duration": "3s" }),
             json!({ "rps": "4" }),
             json!({ "vus": "2", "rps": "4", "duration": "3s" }),
+        );
+        check(
+            json!({ "stages": ["1s:3"], "executor": "ramping-arrival-rate" }),
+            json!({ "rps": "2" }),
+            json!({ "stages": ["1s:3"], "rps": "2" }),
         );
         check(
             json!({ "stages": ["1s:3"] }),

@@ -81,8 +81,10 @@ pub(super) fn aggregate_name(aggregate: Aggregate) -> String {
 }
 
 /// Who comes when.
-pub(super) fn executor(executor: &Executor) -> String {
-    match executor {
+pub(super) fn executor(scenario: &Scenario) -> String {
+    let cap = scenario.rps_max.map(|rps_max| format!(", at most {}/s", number(rps_max)));
+    let executor = &scenario.executor;
+    let who = match executor {
         Executor::Arrivals(arrivals) => {
             let span = seconds(arrivals.duration().as_secs_f64());
             let mean = super::format::real(arrivals.count()) / arrivals.duration().as_secs_f64();
@@ -117,7 +119,8 @@ pub(super) fn executor(executor: &Executor) -> String {
                 thinking(*think)
             )
         }
-    }
+    };
+    who + &cap.unwrap_or_default()
 }
 
 fn thinking(think: Think) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use load::measure::{Failure, Trend};
-use load::plan::{Executor, Keeping, UserStage};
+use load::plan::{Executor, Keeping, Plan, UserStage};
 
 use crate::plans::{plan, run, scenario, think, users};
 use crate::server::{CREATED, Peer, Server};
@@ -82,6 +82,24 @@ fn repro_a_run_ends_with_its_last_answer() {
     let ran = run(plan);
     assert_eq!(ran.counts().answered, 5);
     assert!(ran.totals.until_ns < 200_000_000, "{} ns", ran.totals.until_ns);
+}
+
+#[test]
+fn users_keep_to_the_pace_that_they_share() {
+    let server = Server::friendly();
+    let mut scenario = scenario(server.address, users(5, 1_000, 0));
+    scenario.rps_max = Some(100.0);
+    let ran = run(Plan { threads: 2, ..plan(scenario) });
+    // Two lanes of three and two users, which begin 1,000 ms / 60 and / 40 apart.
+    let started = ran.counts().started;
+    assert!((98..=101).contains(&started), "{started} in a second");
+    let mut received: Vec<u64> = server.seen().iter().map(|seen| seen.received_ns).collect();
+    received.sort_unstable();
+    let half = received.partition_point(|at| *at < ran.start_ns + 500_000_000);
+    assert!((40..=55).contains(&half), "{half} in its first half");
+    // What they are held back is their own doing and no time of the server's.
+    let p90 = ran.percentile(Trend::Duration, 90.0);
+    assert!(p90 < 10.0, "{p90} ms");
 }
 
 /// They thought on, and the run with them, which lowered its rates.

@@ -42,6 +42,7 @@ pub(crate) fn scenario(address: SocketAddr, executor: Executor) -> Scenario {
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         late_max: None,
+        rps_max: None,
     }
 }
 

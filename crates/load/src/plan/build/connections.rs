@@ -65,14 +65,8 @@ impl Builder {
             let words = "each user of a closed model has one of its own; it needs --rate";
             self.faults.add("connections", words);
         }
-        // `--vus` beside `--rps` says how many carry the rate.
-        let carriers = options.rps.as_ref().and(options.vus.as_deref());
-        let carriers = self.count("vus", carriers, CONNECTIONS_MAX as u64);
-        if carriers.is_some() && options.connections.is_some() {
-            self.faults.add("connections", "with --rps the --vus are the connections");
-        }
         let default = if is_new { NEW } else { KEPT };
-        let max = users.or(carriers).or(asked).and_then(|max| usize::try_from(max).ok());
+        let max = users.or(asked).and_then(|max| usize::try_from(max).ok());
         let max = max.unwrap_or(default);
         if !is_new {
             if options.close.is_some() {

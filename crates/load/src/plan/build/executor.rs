@@ -52,12 +52,11 @@ impl Kind {
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::SharedIterations | Self::PerUserIterations => {
-                &["vus", "iterations", "duration", "think"]
+                &["vus", "iterations", "duration", "think", "rps"]
             }
-            Self::ConstantUsers => &["vus", "duration", "think"],
-            Self::RampingUsers => &["vus", "stages", "think"],
-            // `vus` beside `rps` alone.
-            Self::ConstantRate => &["rate", "rps", "duration", "shape", "iterations", "vus"],
+            Self::ConstantUsers => &["vus", "duration", "think", "rps"],
+            Self::RampingUsers => &["vus", "stages", "think", "rps"],
+            Self::ConstantRate => &["rate", "duration", "shape", "iterations"],
             Self::RampingRate => &["rate", "stages"],
         }
     }
@@ -108,9 +107,20 @@ impl Builder {
             });
             return self.faults.take("executor", found);
         }
-        let has_rate = options.rate.is_some() || options.rps.is_some();
+        let has_rate = options.rate.is_some();
         if !options.stages.is_empty() {
-            let of_rates = has_rate || options.stages.iter().any(|stage| stage.contains('/'));
+            let is_rate = |stage: &&str| stage.contains('/');
+            let stages = options.stages.iter().flat_map(|text| text.split(','));
+            let (rates, others): (Vec<&str>, Vec<&str>) = stages.partition(is_rate);
+            if !has_rate && !rates.is_empty() && !others.is_empty() {
+                let words = format!(
+                    "`{}` is of users and `{}` a rate: say /s behind all or behind none",
+                    others[0], rates[0]
+                );
+                self.faults.add("stages", words);
+                return None;
+            }
+            let of_rates = has_rate || !rates.is_empty();
             return Some(if of_rates { Kind::RampingRate } else { Kind::RampingUsers });
         }
         if has_rate || options.shape.is_some() {
@@ -119,7 +129,7 @@ impl Builder {
         if options.iterations.is_some() {
             return Some(Kind::SharedIterations);
         }
-        if options.vus.is_some() || options.think.is_some() {
+        if options.vus.is_some() || options.think.is_some() || options.rps.is_some() {
             return Some(Kind::ConstantUsers);
         }
         Some(Kind::ConstantRate)
@@ -137,8 +147,7 @@ impl Builder {
             ("shape", options.shape.is_some()),
         ];
         for (key, is_said) in said {
-            let alone = key == "vus" && kind == Kind::ConstantRate && options.rps.is_none();
-            if !is_said || (kind.keys().contains(&key) && !alone) {
+            if !is_said || kind.keys().contains(&key) {
                 continue;
             }
             let name = kind.name();
@@ -149,10 +158,7 @@ impl Builder {
                 }
                 "think" => "only users of a closed model (--vus) wait for an answer, and think",
                 "duration" => "the stages have durations of their own",
-                "rps" => {
-                    "a rate for closed models is kept by --vus and --rps with --duration or \
-                          --iterations; --rate ramps"
-                }
+                "rps" => "it caps what users (--vus) begin; requests at a rate have it already",
                 "shape" => "a day has a shape of its own, and needs --rate and --duration",
                 _ => "leave one of them out",
             };
@@ -165,17 +171,9 @@ impl Builder {
         options: &ScenarioOptions,
         duration: Option<Duration>,
     ) -> Option<Executor> {
-        let (key, text) = match (&options.rate, &options.rps) {
-            (Some(_), Some(_)) => {
-                self.faults.add("rps", "--rate says the rate already");
-                return None;
-            }
-            (None, Some(rps)) => ("rps", Some(rps)),
-            (rate, None) => ("rate", rate.as_ref()),
-        };
-        let rate = match text {
+        let rate = match &options.rate {
             None => RATE,
-            Some(text) => self.rate(key, text)?,
+            Some(text) => self.rate("rate", text)?,
         };
         let iterations = self.iterations(options)?;
         let wanted = iterations.map(|count| seconds_for(count, rate));
@@ -183,15 +181,8 @@ impl Builder {
             (Some(duration), Some(wanted)) => duration.min(wanted),
             (given, wanted) => given.or(wanted).unwrap_or_else(|| self.default_duration()),
         };
-        if text.is_none() {
+        if options.rate.is_none() {
             self.note(format!("without --rate, {RATE} requests a second"));
-        }
-        if options.rps.is_some() && options.vus.is_some() {
-            self.note(
-                "with --rps requests are due at that rate, and the --vus carry them; those that \
-                 find none free are sent late, and their latency counts from when they were due"
-                    .to_owned(),
-            );
         }
         let stages = match options.shape.as_deref() {
             None | Some("flat") => vec![(duration, rate, rate)],
@@ -201,7 +192,7 @@ impl Builder {
                 return None;
             }
         };
-        self.arrivals(key, stages)
+        self.arrivals("rate", stages)
     }
 
     fn ramping_rate(&mut self, options: &ScenarioOptions) -> Option<Executor> {
@@ -292,7 +283,10 @@ impl Builder {
 
     fn users(&mut self, options: &ScenarioOptions) -> Option<u64> {
         match options.vus.as_deref() {
-            None => Some(1),
+            None => {
+                self.note("without --vus, one user".to_owned());
+                Some(1)
+            }
             text => self.count("vus", text, CONNECTIONS_MAX as u64),
         }
     }
@@ -305,7 +299,7 @@ impl Builder {
         }
     }
 
-    fn rate(&mut self, key: &str, text: &str) -> Option<f64> {
+    pub(super) fn rate(&mut self, key: &str, text: &str) -> Option<f64> {
         let rate = self.faults.take(key, quantity::rate(text))?;
         if rate > 0.0 || key == "stages" {
             return Some(rate);

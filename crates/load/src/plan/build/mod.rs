@@ -96,6 +96,7 @@ impl Builder {
         let connect_timeout = options.connect_timeout.as_deref();
         let connect_timeout = self.duration("connect-timeout", connect_timeout, CONNECT_TIMEOUT);
         let late_max = self.late_max(options, executor.as_ref());
+        let rps_max = options.rps.as_deref().and_then(|text| self.rate("rps", text));
         let executor = executor?;
         if start.saturating_add(executor.duration()) > DURATION_MAX {
             self.faults.add("duration", "a run is over after 31 days at the latest");
@@ -115,6 +116,7 @@ impl Builder {
             timeout,
             connect_timeout,
             late_max,
+            rps_max,
         })
     }
 

@@ -75,7 +75,6 @@ fn open_models() {
         assert_eq!(arrivals(members), expected, "{text}");
     };
     check(json!({ "rate": "1M/m", "duration": "60s" }), (1_000_000, 60.0, 16_667.0));
-    check(json!({ "rps": "16700", "duration": "1m" }), (1_002_000, 60.0, 16_700.0));
     check(json!({ "duration": "30s" }), (3_000, 30.0, 100.0));
     check(json!({ "rate": "100", "iterations": "250" }), (250, 2.5, 100.0));
     check(json!({ "rate": "16667", "iterations": "1M" }), (1_000_000, 59.998_800_023, 16_667.0));
@@ -83,10 +82,7 @@ fn open_models() {
     check(json!({ "stages": ["30s:5k/s", "10s:5k/s"] }), (125_000, 40.0, 5_000.0));
     check(json!({ "rate": "100", "stages": ["10s:300,10s:0"] }), (3_500, 20.0, 300.0));
     check(json!({ "executor": "ramping-arrival-rate", "stages": ["2s:100"] }), (100, 2.0, 100.0));
-    check(json!({ "rps": "100", "vus": "5", "duration": "2s" }), (200, 2.0, 100.0));
     check(json!({ "rate": "1", "shape": "flat", "duration": "2s" }), (2, 2.0, 1.0));
-    let carried = scenario(json!({ "rps": "100", "vus": "5" })).connections.keeping;
-    assert_eq!(carried, Keeping::Alive { max: 5 });
     let late = scenario(json!({ "late-max": "5ms" })).late_max;
     assert_eq!(late, Some(Duration::from_millis(5)));
 }
@@ -145,6 +141,18 @@ fn closed_models() {
     let (min, max) = (Duration::from_secs(1), Duration::from_secs(3));
     assert_eq!(*think, Think { min, max });
     assert_eq!(ramp.connections.keeping, Keeping::Alive { max: 100 });
+    // k6's cap, on any of them.
+    for (members, rps_max) in [
+        (json!({ "rps": "16700", "vus": "50", "duration": "1m" }), 16_700.0),
+        (json!({ "rps": "1M/m", "stages": ["1s:3"] }), 1_000_000.0 / 60.0),
+        (json!({ "rps": "7", "vus": "2", "iterations": "5" }), 7.0),
+        (json!({ "rps": "7" }), 7.0),
+    ] {
+        let capped = scenario(members.clone());
+        assert!(!matches!(capped.executor, Executor::Arrivals(_)), "{members}");
+        assert_eq!(capped.rps_max, Some(rps_max), "{members}");
+    }
+    assert_eq!(scenario(json!({ "vus": "2" })).rps_max, None);
     let from_vus = scenario(json!({ "vus": "7", "stages": ["3s:9"] })).executor;
     let Executor::Users { stages, .. } = &from_vus else { panic!("{from_vus:?}") };
     assert_eq!(stages.as_slice(), [stage(3, 7, 9)]);
@@ -315,7 +323,11 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "start": "31d" }), &["--duration: a run is over after 31 days"]);
     check(json!({ "vus": "0" }), &["--vus: 0 is not from 1 to 1000000"]);
     check(json!({ "iterations": "1.5" }), &["--iterations: `1.5` is no whole number"]);
-    check(json!({ "rps": "5", "rate": "5" }), &["--rps: --rate says the rate already"]);
+    check(
+        json!({ "rps": "5", "rate": "5" }),
+        &["--rps: not for what the others ask for (constant-arrival-rate): it caps"],
+    );
+    check(json!({ "rps": "0", "vus": "5" }), &["--rps: it must be above 0"]);
     check(
         json!({ "rate": "5", "vus": "5" }),
         &[
@@ -323,9 +335,10 @@ fn what_is_malformed_is_told_with_its_flag() {
         ],
     );
     check(json!({ "rate": "5", "think": "5s" }), &["--think: not for"]);
+    check(json!({ "stages": ["5s:5"], "rps": "5", "duration": "1s" }), &["--duration: not for"]);
     check(
-        json!({ "stages": ["5s:5"], "rps": "5", "duration": "1s" }),
-        &["--rps: not for", "--duration: not for"],
+        json!({ "stages": ["5s:5", "5s:7/s"] }),
+        &["--stage: `5s:5` is of users and `5s:7/s` a rate"],
     );
     check(json!({ "stages": ["5s:5"], "shape": "daily" }), &["--shape: not for"]);
     check(json!({ "stages": ["5s"] }), &["--stage: `5s` is no stage; write it like 30s:100"]);

@@ -73,7 +73,7 @@ pub(super) fn scenarios(plan: &Plan, totals: &Totals, outcome: &Outcome) -> Stri
             format!(
                 "<b>{}</b> {tags}<br><small>{}</small>",
                 escape(&scenario.name),
-                words::executor(&scenario.executor)
+                words::executor(scenario)
             ),
             count(counts.ended),
             format!("{}/s", number(rate)),
@@ -182,7 +182,7 @@ pub(super) fn plan(plan: &Plan, outcome: &Outcome) -> String {
             format!(
                 "<b>{}</b>: {}<br>{} {}<br>{}; a request may take {}, connecting {}",
                 escape(&scenario.name),
-                words::executor(&scenario.executor),
+                words::executor(scenario),
                 escape(scenario.requests.method()),
                 escape(&words::target(scenario)),
                 words::connections(&scenario.connections, &scenario.executor),

@@ -58,6 +58,7 @@ fn scenario(name: &str, executor: Executor) -> Scenario {
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         late_max: None,
+        rps_max: None,
     }
 }
 
