@@ -343,7 +343,7 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "stages": ["5s:5"], "shape": "daily" }), &["--shape: not for"]);
     check(json!({ "stages": ["5s"] }), &["--stage: `5s` is no stage; write it like 30s:100"]);
     check(
-        json!({ "stages": ["5s:5/s,x:3,3s:y"] }),
+        json!({ "stages": ["5s:5/s,x:3/s,3s:y/s"] }),
         &["--stage: `x` is no duration", "--stage: `y` is no rate"],
     );
     check(json!({ "stages": ["5s:-1"] }), &["--stage: `-1` is no whole number"]);
