@@ -39,19 +39,19 @@ pub(crate) struct LoadFlags {
 #[command(next_help_heading = "Who comes when")]
 struct ArrivalFlags {
     /// Requests at a rate, whatever the server does (open model): 1M/m, 16700/s, 100 [default: 100/s]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<String>,
 
     /// How long requests begin: 30s, 1m30s [default: 10s]
-    #[arg(short = 'd', long, value_name = "DURATION")]
+    #[arg(short = 'd', long, value_name = "DURATION", allow_hyphen_values = true)]
     duration: Option<String>,
 
     /// Users, each of whom sends its next request after its last answer (closed model)
-    #[arg(short = 'u', long, value_name = "N")]
+    #[arg(short = 'u', long, value_name = "N", allow_hyphen_values = true)]
     vus: Option<String>,
 
     /// So many requests altogether, shared by the users; with --rate, the run ends after them
-    #[arg(short = 'i', long, value_name = "N")]
+    #[arg(short = 'i', long, value_name = "N", allow_hyphen_values = true)]
     iterations: Option<String>,
 
     /// Go to a number of users (30s:100) or to a rate (30s:5k/s) in this time. May be repeated
@@ -67,7 +67,7 @@ struct ArrivalFlags {
     executor: Option<String>,
 
     /// Time between an answer and its user's next request: 1s, or 1s..3s at random
-    #[arg(long, value_name = "TIME[..TIME]")]
+    #[arg(long, value_name = "TIME[..TIME]", allow_hyphen_values = true)]
     think: Option<String>,
 
     /// The rate over time: `daily` has a day's morning and evening peak in --duration [default: flat]
@@ -75,7 +75,7 @@ struct ArrivalFlags {
     shape: Option<String>,
 
     /// Begin so long after the run's start; for the scenarios of a file
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     start: Option<String>,
 
     /// Drop requests that are later than this, instead of sending each however late

@@ -8,6 +8,7 @@ use crate::limits::{LINES_MAX, WORDS_MAX};
 use crate::measure::WireInterval;
 use crate::outcome::KernelCounters;
 use crate::plan::Options;
+use crate::report::format::printable;
 
 /// The version of the protocol. Another number is another protocol.
 pub(super) const PROTOCOL: u32 = 1;
@@ -139,9 +140,9 @@ fn lines_in_words(lines: &mut Vec<String>) {
     lines.iter_mut().for_each(|line| *line = words(line));
 }
 
-/// Words of another machine, fit to be shown here: no control characters, and not endless.
+/// Words of another machine, fit to be shown here, and not endless.
 pub(super) fn words(text: &str) -> String {
-    text.chars().take(WORDS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(&text.chars().take(WORDS_MAX).collect::<String>())
 }
 
 #[cfg(test)]
@@ -150,10 +151,10 @@ mod tests {
 
     #[test]
     fn words_cannot_steer_a_terminal() {
-        assert_eq!(words("a\x1b[2Jb\nc"), "a [2Jb c");
+        assert_eq!(words("a\x1b[2Jb\nc\u{202e}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
         assert_eq!(words(&"é".repeat(2 * WORDS_MAX)).chars().count(), WORDS_MAX);
         let closing = Closing { missing: vec!["\x07".into(); 99], ..Closing::default() };
-        assert_eq!(closing.in_words().missing, [" "; LINES_MAX]);
+        assert_eq!(closing.in_words().missing, ["\u{fffd}"; LINES_MAX]);
     }
 
     #[test]

@@ -100,10 +100,10 @@ impl FromStr for Check {
             "status" => {
                 let status = rest.strip_prefix("is ").ok_or_else(wrong)?.trim();
                 let status: Option<u16> = status.parse().ok();
-                let status = status.filter(|status| (100..=599).contains(status));
+                let status = status.filter(|status| (100..=999).contains(status));
                 status
                     .map(Self::Status)
-                    .ok_or_else(|| format!("`{text}`: no status from 100 to 599"))
+                    .ok_or_else(|| format!("`{text}`: no status from 100 to 999"))
             }
             "header" => {
                 let (name, value) = condition(rest).ok_or_else(wrong)?;
@@ -117,6 +117,9 @@ impl FromStr for Check {
                 if !pointer.starts_with('/') {
                     let fixed = pointer.replace('.', "/");
                     return Err(format!("`{text}`: a JSON pointer begins with /, as in /{fixed}"));
+                }
+                if pointer.split('~').skip(1).any(|escape| !escape.starts_with(['0', '1'])) {
+                    return Err(format!("`{text}`: a JSON pointer writes ~ as ~0 and / as ~1"));
                 }
                 Ok(Self::Json { pointer: pointer.to_owned(), value: value.map(json_value) })
             }
@@ -203,9 +206,11 @@ mod tests {
         for text in ["", "status", "status was 201", "header a", "json /a", "body", "body has a"] {
             check(text, "write `status is 201`");
         }
-        for text in ["status is ok", "status is 99", "status is 600"] {
-            check(text, "no status from 100 to 599");
+        for text in ["status is ok", "status is 99", "status is 1000"] {
+            check(text, "no status from 100 to 999");
         }
         check("json a.b exists", "begins with /, as in /a/b");
+        check("json /a~2 exists", "~ as ~0");
+        check("json /a~ exists", "~ as ~0");
     }
 }

@@ -168,9 +168,12 @@ pub fn real(count: u64) -> f64 {
     count as f64
 }
 
-/// A text that somebody gave, without what would move a terminal's cursor or break a line.
+/// A text that somebody gave, without what would move a terminal's cursor, break a line, or have it
+/// read from the other side (Unicode's bidirectional controls).
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -170,8 +170,16 @@ pub(super) fn target(scenario: &Scenario) -> String {
         parts.path
     };
     let (first, second) = (path(0), path(1));
-    let path = if first == second { first } else { "/…".to_owned() };
+    let path = if first == second { first } else { common(&first, &second) };
     format!("{}://{authority}{path}", if *https { "https" } else { "http" })
+}
+
+/// What two paths have in common, up to where a part of them ends.
+fn common(one: &str, other: &str) -> String {
+    let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other);
+    let same: String = same.map(|(c, _)| c).collect();
+    let part = same.rfind(['/', '?', '&', '=']).map_or(0, |at| at + 1);
+    format!("{}…", &same[..part])
 }
 
 /// A scenario's tags but for its name.

@@ -170,6 +170,10 @@ fn placeholder(
     data: Option<&Data>,
     salt: u64,
 ) -> Result<Piece, String> {
+    // The names of columns are others' to choose, and may have blanks in them.
+    if let Some(column) = inside.trim().strip_prefix("data.") {
+        return data_column(column, place, data);
+    }
     let mut words = inside.split_whitespace();
     let name = words.next().unwrap_or_default();
     if name == "pick" {
@@ -181,9 +185,6 @@ fn placeholder(
     }
     if words.next().is_some() {
         return Err(unknown(inside));
-    }
-    if let Some(column) = name.strip_prefix("data.") {
-        return data_column(column, place, data);
     }
     match name {
         "patient" => Ok(Piece::Patient),
@@ -223,7 +224,7 @@ mod tests {
     const WALL_NS: u64 = 1_477_991_511_123_000_000;
 
     fn render(text: &str, place: Place, number: u64) -> String {
-        let data = Data::parse("name,dose\nAnn,1\nB\"o,2\nC d,3").expect("three rows");
+        let data = Data::parse("name,the dose\nAnn,1\nB\"o,2\nC d,3").expect("three rows");
         let pieces = parse(text, place, Some(&data), 1 << 8).expect(text);
         let values = Values { number, wall_ns: WALL_NS, patients: 3, seed: Seed::new(1, "s") };
         let mut out = Vec::new();
@@ -248,7 +249,7 @@ mod tests {
             0,
             "Tue Nov 01 2016 09:11:51 GMT+0000 (Coordinated Universal Time)",
         );
-        check("/{{data.name}}?d={{data.dose}}", Place::Path, 5, "/C%20d?d=3");
+        check("/{{data.name}}?d={{ data.the dose }}", Place::Path, 5, "/C%20d?d=3");
         check("\"{{data.name}}\"", Place::JsonBody, 4, "\"B\\\"o\"");
         check("{{data.name}}", Place::Body, 4, "B\"o");
         check("{{pick x}}", Place::Body, 9, "x");

@@ -166,12 +166,19 @@ impl Builder {
         if !is_new || !target.addresses.iter().all(|address| is_loopback(address.ip())) {
             return LocalAddresses::Kernel;
         }
-        let rate = match executor {
-            Executor::Arrivals(arrivals) => arrivals.rate_max(),
-            // How fast users come depends on the server.
-            _ => 50_000.0,
+        // How fast users come depends on the server.
+        const USERS_RATE: f64 = 50_000.0;
+        let (rate, total) = match executor {
+            Executor::Arrivals(arrivals) => (arrivals.rate_max(), Some(arrivals.count())),
+            Executor::SharedIterations { iterations, .. } => (USERS_RATE, Some(*iterations)),
+            Executor::PerUserIterations { users, iterations, .. } => {
+                (USERS_RATE, users.checked_mul(*iterations))
+            }
+            Executor::Users { .. } => (USERS_RATE, None),
         };
-        let needed = (rate * TIME_WAIT_SECONDS / PORTS * 1.5).ceil();
+        #[expect(clippy::cast_precision_loss, reason = "rounded up far above it")]
+        let total = total.map_or(f64::MAX, |total| total as f64);
+        let needed = ((rate * TIME_WAIT_SECONDS).min(total) / PORTS * 1.5).ceil();
         if needed <= 1.0 {
             return LocalAddresses::Kernel;
         }

@@ -138,7 +138,10 @@ impl Builder {
 
     fn checks(&mut self, options: &ScenarioOptions) -> Vec<Check> {
         let texts: Vec<&str> = options.checks.iter().map(|text| text.trim()).collect();
-        if texts == ["none"] {
+        if texts.contains(&"none") {
+            if texts.len() > 1 {
+                self.faults.add("checks", "`none` says that there is none, and there are others");
+            }
             return Vec::new();
         }
         if texts.is_empty() {

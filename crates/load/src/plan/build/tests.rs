@@ -163,7 +163,7 @@ fn connections() {
     let keeping = |members: Value| scenario(members).connections.keeping;
     let new = |max, server_closes| Keeping::PerRequest { max, server_closes };
     let rate = |extra: Value| {
-        let mut all = json!({ "rate": "1M/m", "connection-per-user": true });
+        let mut all = json!({ "rate": "1M/m", "duration": "60s", "connection-per-user": true });
         all.as_object_mut().expect("one").extend(extra.as_object().expect("one").clone());
         all
     };
@@ -184,6 +184,9 @@ fn connections() {
     // 60 s of 313/s are 18,780, which with half as many to spare fit one address; 314/s do not.
     assert_eq!(count(rate(json!({ "rate": "313/s" }))), 0);
     assert_eq!(count(rate(json!({ "rate": "314/s" }))), 2);
+    assert_eq!(count(rate(json!({ "duration": "1s" }))), 0, "16,667 are all there are");
+    let users = |iterations: &str| json!({ "vus": "5", "iterations": iterations, "connection-per-user": true });
+    assert_eq!((count(users("20")), count(users("1M")), count(users("1G"))), (0, 54, 160));
     assert_eq!(count(rate(json!({ "rate": "1M/s" }))), 253);
     assert_eq!(count(rate(json!({ "local-ips": ["127.0.0.2-127.0.0.5", "127.0.0.9"] }))), 5);
     assert_eq!(count(rate(json!({ "url": "http://[::1]:9/" }))), 0);
@@ -192,7 +195,8 @@ fn connections() {
 #[test]
 fn localhost_is_127_0_0_1() {
     let plan = plan(json!({
-        "url": "http://localhost:9/x", "rate": "1M/m", "connection-per-user": true,
+        "url": "http://localhost:9/x", "rate": "1M/m", "duration": "60s",
+        "connection-per-user": true,
     }));
     let addresses = &plan.scenarios[0].target.addresses;
     assert!(addresses.iter().all(|address| address.to_string() == "127.0.0.1:9"), "{addresses:?}");
@@ -344,7 +348,7 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "stages": ["5s"] }), &["--stage: `5s` is no stage; write it like 30s:100"]);
     check(
         json!({ "stages": ["5s:5/s,x:3/s,3s:y/s"] }),
-        &["--stage: `x` is no duration", "--stage: `y` is no rate"],
+        &["--stage: `x` is no duration", "--stage: `y/s` is no rate"],
     );
     check(json!({ "stages": ["5s:-1"] }), &["--stage: `-1` is no whole number"]);
     check(json!({ "stages": ["5s:2M"] }), &["--stage: 2000000 users of at most 1000000"]);
@@ -408,6 +412,7 @@ fn what_is_malformed_is_told_with_its_flag() {
         json!({ "close": "server", "connection-per-user": true, "http2": true }),
         &["--close: HTTP/2 cannot ask"],
     );
+    check(json!({ "checks": ["none", "status is 201"] }), &["--check: `none` says"]);
     check(json!({ "streams": "5" }), &["--streams: HTTP/1.1 has none"]);
     check(
         json!({ "http2": true, "headers": ["Host: a b", "Keep-Alive: 5", "X: y"] }),

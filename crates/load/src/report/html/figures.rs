@@ -119,7 +119,7 @@ fn tile(name: &str, value: &str, below: &str) -> String {
 /// The mean request as a bar of its phases, and each phase's figures.
 pub(super) fn phases(totals: &Totals) -> String {
     const WORDS: [(&str, &str); 6] = [
-        ("blocked", "due, and no connection free"),
+        ("blocked", "due, and no connection free, or not noticed yet"),
         ("connecting", "making a connection"),
         ("TLS handshaking", "agreeing on keys"),
         ("sending", "writing the request"),

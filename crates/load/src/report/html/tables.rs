@@ -191,7 +191,8 @@ pub(super) fn plan(plan: &Plan, outcome: &Outcome) -> String {
             ),
         ));
     }
-    facts.push(("workers", format!("{} on each machine", plan.threads)));
+    let each = if outcome.machines.len() > 1 { " on each machine" } else { "" };
+    facts.push(("workers", format!("{}{each}", plan.threads)));
     facts.push(("seed", plan.seed.to_string()));
     let ending = match outcome.ending {
         Ending::Completed => "completed",
