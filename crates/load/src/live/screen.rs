@@ -38,13 +38,18 @@ pub fn display_for(quiet: bool, term: Option<&str>) -> Display {
     } else if !stderr.is_terminal() {
         Display::Lines
     } else if io::stdin().is_terminal()
-        && tcgetpgrp(&stderr).is_ok_and(|group| group == getpgrp())
+        && is_in_foreground()
         && term.is_some_and(|term| !term.is_empty() && term != "dumb")
     {
         Display::View
     } else {
         Display::LineOnTerminal
     }
+}
+
+/// Whether the terminal is for this program now, and not for another of its shell's jobs.
+pub(super) fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
 }
 
 /// Whether the terminal is ours. It is one for all, as the terminal is.
@@ -89,6 +94,16 @@ impl Screen {
 }
 
 impl Screen {
+    /// Takes the terminal again, whatever somebody else has done with it meanwhile.
+    pub(super) fn take_again(&mut self) -> io::Result<()> {
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        execute!(io::stderr(), EnterAlternateScreen)?;
+        self.terminal.hide_cursor()?;
+        self.forget()
+    }
+
     /// Draws all of the next frame, not only what has changed. `Terminal::clear` would do, but asks
     /// where the cursor is through standard output, which may be a file.
     pub(super) fn forget(&mut self) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Signals that end a program by default, and would leave the terminal as the view has set it.
+//! Signals that end or stop a program by default, and would leave the terminal as the view has set it.
 //!
 //! Whoever runs the view may catch signals: those are theirs. The others are caught here, so that the
 //! terminal is given back before they do what they always do.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
 
 const DEADLY: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -56,6 +56,51 @@ impl Drop for Deadly {
         // What came meanwhile is not lost.
         self.die_if_told(|| {});
     }
+}
+
+/// What a shell does with its jobs, while this lives.
+pub(super) struct Jobs {
+    stop: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
+    /// Whether it lives no more, and a stop is what it always is.
+    gone: Arc<AtomicBool>,
+}
+
+impl Jobs {
+    /// Catches the signals that stop it from a terminal, and let it go on.
+    pub(super) fn catch() -> io::Result<Self> {
+        let jobs = Self { stop: Arc::default(), continued: Arc::default(), gone: Arc::default() };
+        flag::register_conditional_default(SIGTSTP, Arc::clone(&jobs.gone))?;
+        flag::register(SIGTSTP, Arc::clone(&jobs.stop))?;
+        flag::register(SIGCONT, Arc::clone(&jobs.continued))?;
+        Ok(jobs)
+    }
+
+    /// Asks for a stop, as Ctrl-Z does where the terminal makes no signal of it.
+    pub(super) fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for; it is then as if it had not been.
+    pub(super) fn take_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether it was stopped and goes on, which is told once.
+    pub(super) fn take_continued(&self) -> bool {
+        self.continued.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Stops this process, all its threads, until somebody lets it go on.
+pub(super) fn stop_here() -> io::Result<()> {
+    low_level::raise(SIGSTOP)
 }
 
 /// The signals that are caught or ignored, a bit each, from the kernel's words about a process.

@@ -24,7 +24,7 @@ use super::gather::Gatherer;
 use super::glance::{Glance, Pressed};
 use super::look::Look;
 use super::screen::{self, Screen};
-use super::signals::Deadly;
+use super::signals::{Deadly, Jobs, stop_here};
 
 /// Frames are at least so far apart, and a key is noticed within this.
 const FRAME: Duration = Duration::from_millis(100);
@@ -51,9 +51,10 @@ impl View {
     /// When the terminal cannot be had.
     pub fn start(look: Look, stop: Arc<StopFlag>) -> io::Result<Self> {
         let deadly = Deadly::catch()?;
+        let jobs = Jobs::catch()?;
         let screen = Screen::take()?;
         let shared = Arc::new(Shared::default());
-        let drawing = Drawing { screen, deadly, look, stop, shared: Arc::clone(&shared) };
+        let drawing = Drawing { screen, deadly, jobs, look, stop, shared: Arc::clone(&shared) };
         let drawing = thread::Builder::new().name("view".to_owned()).spawn(|| drawing.run())?;
         Ok(Self { gatherer: Gatherer::default(), shared, drawing: Some(drawing) })
     }
@@ -88,6 +89,7 @@ impl Drop for View {
 struct Drawing {
     screen: Screen,
     deadly: Deadly,
+    jobs: Jobs,
     look: Look,
     stop: Arc<StopFlag>,
     shared: Arc<Shared>,
@@ -113,8 +115,26 @@ impl Drawing {
         let mut drawn_ns = 0;
         let mut stale = true;
         let mut pressed = Pressed::Never;
+        let mut away = false;
         while !self.shared.over.load(Ordering::SeqCst) {
             self.deadly.die_if_told(screen::give_back);
+            if self.jobs.take_stop() {
+                if !away {
+                    screen::give_back();
+                }
+                stop_here()?;
+                away = true;
+            }
+            away |= self.jobs.take_continued();
+            if away {
+                // In the background the terminal is another's.
+                if !screen::is_in_foreground() {
+                    thread::park_timeout(FRAME);
+                    continue;
+                }
+                self.screen.take_again()?;
+                (away, stale) = (false, true);
+            }
             let latest = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(latest) = latest {
                 glance = latest;
@@ -147,6 +167,10 @@ impl Drawing {
             Event::Key(key) if is_stop(key) => {
                 self.stop.press();
                 Ok(true)
+            }
+            Event::Key(key) if key.code == KeyCode::Char('z') && is_control(key) => {
+                self.jobs.ask_to_stop();
+                Ok(false)
             }
             // Ctrl-L redraws by old custom.
             Event::Key(key) if key.code == KeyCode::Char('l') && is_control(key) => {

@@ -49,6 +49,41 @@ fn a_run_is_seen_and_q_ends_it() {
 }
 
 #[test]
+fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
+    let test = "a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on";
+    let Some(terminal) = Terminal::open(test, 80, 24) else { return };
+    let before = terminal.mode();
+    let id = terminal.folder.path().join("id");
+    let command = live_view("well 600");
+    terminal.run(&format!("sh -c 'echo $$ > {}; exec {command}'", id.display()));
+    terminal.see("Generator");
+    let id = std::fs::read_to_string(&id).expect("it was left");
+    for _ in 0..2 {
+        terminal.press("C-z");
+        terminal.wait("shell", |screen| !screen.contains("Generator"));
+        terminal.is_sane(&before);
+        terminal.run("fg");
+        let screen = terminal.wait("the view again", |screen| screen.contains("q stops"));
+        assert!(screen.contains("Generator") && !screen.contains("ready>"), "{screen}");
+    }
+    // A stop that cannot be caught leaves the screen as it is; then all of it is drawn anew.
+    let stopped = Command::new("kill").args(["-s", "STOP", id.trim()]).status();
+    assert!(stopped.expect("kill runs").success());
+    terminal.see("ready>");
+    // The terminal is as the view has set it, and makes no line's end of Enter.
+    terminal.tmux(&["send-keys", "-l", "fg"]);
+    terminal.press("C-j");
+    let screen = terminal.wait("the view alone", |screen| {
+        screen.contains("q stops") && !screen.contains("ready>") && !screen.contains("exec")
+    });
+    assert!(screen.contains("Generator"), "{screen}");
+    terminal.press("q");
+    terminal.press("q");
+    terminal.see("after 2 presses");
+    terminal.is_sane(&before);
+}
+
+#[test]
 fn a_signal_that_nobody_catches_leaves_the_terminal_as_it_was() {
     let test = "a_signal_that_nobody_catches_leaves_the_terminal_as_it_was";
     let Some(terminal) = Terminal::open(test, 80, 24) else { return };
