@@ -14,6 +14,9 @@ use crate::plan::{
 const KEPT: usize = 512;
 /// Connections open at once when each request has a new one.
 const NEW: usize = 4_096;
+/// With so many scenarios they have fewer each, so that together they take no more files and ports than
+/// there commonly are.
+const SCENARIOS_FULL: usize = 4;
 /// Requests at once on a connection of HTTP/2: what servers commonly allow.
 const STREAMS: usize = 100;
 const STREAMS_MAX: u64 = 10_000;
@@ -66,6 +69,7 @@ impl Builder {
             self.faults.add("connections", words);
         }
         let default = if is_new { NEW } else { KEPT };
+        let default = (default * SCENARIOS_FULL / self.scenarios.max(SCENARIOS_FULL)).max(1);
         let max = users.or(asked).and_then(|max| usize::try_from(max).ok());
         let max = max.unwrap_or(default);
         if !is_new {

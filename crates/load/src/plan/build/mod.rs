@@ -33,7 +33,7 @@ impl Options {
     /// # Errors
     /// Every fault, each with the flag to change.
     pub fn build(&self) -> Result<Plan, PlanError> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { scenarios: self.scenarios.len().max(1), ..Builder::default() };
         let options = self.embedded(&mut builder.faults);
         let mut scenarios = Vec::new();
         if options.scenarios.len() > SCENARIOS_MAX {
@@ -64,6 +64,8 @@ impl Options {
 /// What is found on the way.
 #[derive(Debug, Default)]
 struct Builder {
+    /// How many there are.
+    scenarios: usize,
     faults: Faults,
     notes: Vec<String>,
     /// Options that some scenario has, whether any has a use for them, and why not.

@@ -193,6 +193,21 @@ fn connections() {
 }
 
 #[test]
+fn repro_many_scenarios_take_no_more_connections_than_there_are() {
+    let of = |scenarios: usize, is_new: bool| {
+        let mut options = options(json!({ "rate": "10/s", "connection-per-user": is_new }));
+        for number in 0..scenarios {
+            options.scenarios.insert(format!("s{number}"), ScenarioOptions::default());
+        }
+        let plan = options.build().expect("in order");
+        let all = plan.scenarios.iter().map(|scenario| scenario.connections.keeping.max());
+        (all.clone().max().expect("there is one"), all.sum::<usize>())
+    };
+    assert_eq!((of(1, false), of(4, false)), ((512, 512), (512, 2_048)));
+    assert_eq!((of(64, false), of(64, true)), ((32, 2_048), (256, 16_384)));
+}
+
+#[test]
 fn localhost_is_127_0_0_1() {
     let plan = plan(json!({
         "url": "http://localhost:9/x", "rate": "1M/m", "duration": "60s",
