@@ -14,37 +14,38 @@ pub(super) const INTERVALS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Handover {
     worker: usize,
-    shape: Vec<usize>,
     start_ns: u64,
     out: SyncSender<Box<Interval>>,
     spare: Receiver<Box<Interval>>,
-    /// Intervals that exist, the one in use included.
-    made: usize,
+    /// Those that were not used yet.
+    unused: Vec<Box<Interval>>,
     cpu_ns: u64,
 }
 
 impl Handover {
-    /// For a worker whose thread this is.
+    /// For a worker whose thread this is. Its intervals are made now, so that the run is not held up for
+    /// their memory.
     pub(super) fn new(
         worker: usize,
-        shape: Vec<usize>,
+        shape: &[usize],
         start_ns: u64,
         out: SyncSender<Box<Interval>>,
         spare: Receiver<Box<Interval>>,
     ) -> Self {
-        Self { worker, shape, start_ns, out, spare, made: 1, cpu_ns: clock::thread_cpu_ns() }
+        // One is in use.
+        let unused = (1..INTERVALS).map(|_| Box::new(Interval::at_hand(worker, shape)));
+        let unused = unused.collect();
+        Self { worker, start_ns, out, spare, unused, cpu_ns: 0 }
+    }
+
+    /// The worker begins: what its thread has used so far is not the run's.
+    pub(super) fn begin(&mut self) {
+        self.cpu_ns = clock::thread_cpu_ns();
     }
 
     /// Hands over what was measured until `now_ns`, if there is another interval to go on in.
     pub(super) fn tick(&mut self, recorder: &mut Recorder, now_ns: u64, gauges: Gauges) {
-        let next = match self.spare.try_recv() {
-            Ok(spare) => spare,
-            Err(_) if self.made < INTERVALS => {
-                self.made += 1;
-                Box::new(Interval::new(self.worker, &self.shape))
-            }
-            Err(_) => return,
-        };
+        let Some(next) = self.spare.try_recv().ok().or_else(|| self.unused.pop()) else { return };
         self.send(recorder, now_ns, gauges, next);
     }
 
@@ -84,7 +85,7 @@ mod tests {
     fn a_slow_reader_gets_longer_intervals_and_all_that_was_measured() {
         let (out, measured) = sync_channel(INTERVALS);
         let (give_back, spare) = sync_channel(INTERVALS);
-        let mut handover = Handover::new(0, vec![0], 100, out, spare);
+        let mut handover = Handover::new(0, &[0], 100, out, spare);
         let mut recorder = Recorder::new(0, &[0]);
         for tick in 1..=5 {
             recorder.due(0, 1);

@@ -239,7 +239,7 @@ impl Part {
             let (lane, grace) = (self.lane, plan.graceful_stop);
             Course::new(scenario, shared, lane, self.start_ns, grace, with_receipts)
         });
-        let handover = Handover::new(self.worker, plan.shape(), self.start_ns, out, spare);
+        let handover = Handover::new(self.worker, &plan.shape(), self.start_ns, out, spare);
         let control = Arc::clone(&self.control);
         let worker = Worker::new(
             self.worker,

@@ -159,6 +159,7 @@ impl<'a> Worker<'a> {
     /// Does its part of the plan.
     pub(super) fn run(mut self) -> Result<(), WorkerError> {
         let mut events = Poller::events();
+        self.handover.begin();
         self.set_wall_offset();
         loop {
             let now_ns = clock::now_ns();

@@ -18,6 +18,8 @@ const LAG_MS_UNHARMFUL: f64 = 1.0;
 /// the reported p99 it changes no conclusion that three noisy digits allow; above, a reader would
 /// take for the server's what is not.
 const LAG_SHARE_MAX: f64 = 0.2;
+/// So many late requests of a scenario are no sign that the generator was the bottleneck.
+const LATE_FEW: f64 = 3.0;
 /// However slow the server: from here on arrivals come in bursts (at 1M a minute, of 800 at once),
 /// and the load is no longer the one that was asked for.
 const LAG_MS_MAX: f64 = 50.0;
@@ -69,13 +71,21 @@ struct Late {
     lag_p99_ms: f64,
     /// From when due.
     duration_p99_ms: Option<f64>,
+    /// Whether more were late than the first ones, which connections are made for.
+    were_many: bool,
 }
 
 impl Late {
     fn of(totals: &Totals, scenario: usize) -> Option<Self> {
         let p99 = |trend| totals.scenarios[scenario].trend(trend).percentile_ms(99.0);
-        let duration_p99_ms = p99(Trend::Duration);
-        Some(Self { lag_p99_ms: p99(Trend::ScheduleLag)?, duration_p99_ms })
+        let lag = totals.scenarios[scenario].trend(Trend::ScheduleLag);
+        // Of a hundred requests the p99 is that of one.
+        let but_few = 100.0 * (1.0 - LATE_FEW / lag.len().max(1) as f64);
+        Some(Self {
+            lag_p99_ms: p99(Trend::ScheduleLag)?,
+            duration_p99_ms: p99(Trend::Duration),
+            were_many: lag.percentile_ms(but_few).is_some_and(|lag| lag > LAG_MS_UNHARMFUL),
+        })
     }
 
     /// How much of the reported p99 it makes up.
@@ -86,7 +96,7 @@ impl Late {
 
     fn is_harmful(&self) -> bool {
         let spoils = self.lag_p99_ms > LAG_MS_UNHARMFUL && self.share() > LAG_SHARE_MAX;
-        self.lag_p99_ms > LAG_MS_MAX || spoils
+        self.were_many && (self.lag_p99_ms > LAG_MS_MAX || spoils)
     }
 }
 

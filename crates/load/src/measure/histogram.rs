@@ -76,6 +76,12 @@ impl Times {
         self.zeros = 0;
     }
 
+    /// Has the system provide the memory now, and not at the first time that is recorded in each page
+    /// of it.
+    pub(super) fn touch(&mut self) {
+        self.histogram.reset();
+    }
+
     /// For the wire: HdrHistogram's V2 encoding in base64; nothing when nothing was recorded.
     pub fn to_wire(&self) -> String {
         if self.is_empty() {
@@ -160,19 +166,23 @@ impl TotalTimes {
     /// that did not happen took no time.
     pub fn percentile_ms(&self, percent: f64) -> Option<f64> {
         let quantile = (percent / 100.0).clamp(0.0, 1.0);
-        let time_ns = || self.histogram.value_at_quantile(quantile);
+        self.time_ms(|times| times.value_at_quantile(quantile))
+    }
+
+    fn time_ms(&self, time_ns: impl Fn(&Histogram<u64>) -> u64) -> Option<f64> {
         let zero_ns = self.histogram.highest_equivalent(0);
-        (!self.is_empty()).then(|| if time_ns() <= zero_ns { 0.0 } else { ms(time_ns()) })
+        let shown = |time_ns| if time_ns <= zero_ns { 0.0 } else { ms(time_ns) };
+        (!self.is_empty()).then(|| shown(time_ns(&self.histogram)))
     }
 
     /// The shortest, in milliseconds.
     pub fn min_ms(&self) -> Option<f64> {
-        (!self.is_empty()).then(|| ms(self.histogram.min()))
+        self.time_ms(Histogram::min)
     }
 
     /// The longest.
     pub fn max_ms(&self) -> Option<f64> {
-        (!self.is_empty()).then(|| ms(self.histogram.max()))
+        self.time_ms(Histogram::max)
     }
 
     /// The mean; zeros are 0 in it, and not the middle of their step.

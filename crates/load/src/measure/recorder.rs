@@ -14,7 +14,7 @@ pub struct Recorder {
 impl Recorder {
     /// For worker number `worker` and scenarios with these numbers of checks.
     pub fn new(worker: usize, checks: &[usize]) -> Self {
-        Self { current: Box::new(Interval::new(worker, checks)) }
+        Self { current: Box::new(Interval::at_hand(worker, checks)) }
     }
 
     /// A request's time has come by the plan, and the worker noticed `lag_ns` later.

@@ -14,8 +14,10 @@ use crate::outcome::KernelCounters;
 use crate::plan::Plan;
 use crate::receipts::Receipts;
 
-/// How far ahead the start lies, so that every worker is ready for it.
+/// How far ahead the start lies, so that every worker is ready for it, with the memory that it measures
+/// each scenario in.
 const LEAD: Duration = Duration::from_millis(50);
+const LEAD_EACH: Duration = Duration::from_millis(5);
 
 /// The workers of this machine.
 #[derive(Debug)]
@@ -32,7 +34,9 @@ impl Local {
     /// When the system does not give what the workers need.
     pub fn start(plan: &Arc<Plan>, receipts: Option<Arc<Receipts>>) -> Result<Self, RunError> {
         let kernel_before = kernel::read();
-        let start_ns = now_ns() + u64::try_from(LEAD.as_nanos()).expect("it is short");
+        let scenarios = u32::try_from(plan.scenarios.len()).expect("they have a bound");
+        let lead = LEAD + LEAD_EACH * scenarios;
+        let start_ns = now_ns() + u64::try_from(lead.as_nanos()).expect("it is short");
         let running = engine::start(Arc::clone(plan), 0, 1, start_ns, receipts)
             .map_err(|error| RunError::Start(error.to_string()))?;
         Ok(Self { running, start_ns, kernel_before })
