@@ -18,7 +18,7 @@ pub(super) struct Handover {
     out: SyncSender<Box<Interval>>,
     spare: Receiver<Box<Interval>>,
     /// Those that were not used yet.
-    unused: Vec<Box<Interval>>,
+    unused: Vec<Interval>,
     cpu_ns: u64,
 }
 
@@ -33,8 +33,7 @@ impl Handover {
         spare: Receiver<Box<Interval>>,
     ) -> Self {
         // One is in use.
-        let unused = (1..INTERVALS).map(|_| Box::new(Interval::at_hand(worker, shape)));
-        let unused = unused.collect();
+        let unused = (1..INTERVALS).map(|_| Interval::at_hand(worker, shape)).collect();
         Self { worker, start_ns, out, spare, unused, cpu_ns: 0 }
     }
 
@@ -45,7 +44,8 @@ impl Handover {
 
     /// Hands over what was measured until `now_ns`, if there is another interval to go on in.
     pub(super) fn tick(&mut self, recorder: &mut Recorder, now_ns: u64, gauges: Gauges) {
-        let Some(next) = self.spare.try_recv().ok().or_else(|| self.unused.pop()) else { return };
+        let unused = || self.unused.pop().map(Box::new);
+        let Some(next) = self.spare.try_recv().ok().or_else(unused) else { return };
         self.send(recorder, now_ns, gauges, next);
     }
 

@@ -316,7 +316,7 @@ fn an_agent_that_is_killed_makes_the_run_partial_and_the_others_go_on() {
     let [missing] = &outcome.missing[..] else { panic!("{:?}", outcome.missing) };
     assert!(missing.starts_with("agent 2 of 2, here (127.0.0.1:"), "{missing}");
     let answered = totals.counts(|_| true).answered;
-    let of_victim = totals.counts(|_| true).started - 1_000;
+    let of_victim = totals.counts(|_| true).ended - 1_000;
     let words = format!("of its 1000 requests {of_victim} are in the figures and");
     assert!(missing.contains(&words), "{words}: {missing}");
     assert!(of_victim > 0 && of_victim < 1_000, "{of_victim}");
