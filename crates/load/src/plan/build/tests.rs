@@ -184,7 +184,7 @@ fn connections() {
     // 60 s of 313/s are 18,780, which with half as many to spare fit one address; 314/s do not.
     assert_eq!(count(rate(json!({ "rate": "313/s" }))), 0);
     assert_eq!(count(rate(json!({ "rate": "314/s" }))), 2);
-    assert_eq!(count(rate(json!({ "duration": "1s" }))), 0, "16,667 are all there are");
+    assert_eq!(count(rate(json!({ "duration": "1s" }))), 54, "another run may follow");
     let users = |iterations: &str| json!({ "vus": "5", "iterations": iterations, "connection-per-user": true });
     assert_eq!((count(users("20")), count(users("1M")), count(users("1G"))), (0, 54, 160));
     assert_eq!(count(rate(json!({ "rate": "1M/s" }))), 253);
