@@ -58,7 +58,7 @@ struct ArrivalFlags {
     #[arg(short = 's', long, value_name = "TIME:TARGET")]
     stage: Vec<String>,
 
-    /// The most requests a second that all users begin together, as in k6 (closed model)
+    /// The most requests a second that all users of a scenario begin together, as in k6 (closed model)
     #[arg(long, value_name = "N")]
     rps: Option<String>,
 

@@ -11,7 +11,9 @@ use super::message::{Part, Readiness, ToAgent, ToCoordinator, words};
 use super::work::{Prepared, Work, Workshop};
 use crate::clock::{now_ns, wall_ns};
 use crate::engine::Next;
-use crate::limits::{ENDING_TIME, LOOK_UP, MESSAGE_BYTES_MAX, PLAN_BYTES_MAX, SILENCE_MAX};
+use crate::limits::{
+    ALIVE_EVERY, ENDING_TIME, LOOK_UP, MESSAGE_BYTES_MAX, PLAN_BYTES_MAX, SILENCE_MAX,
+};
 use crate::plan::Options;
 
 /// How sending came to its end.
@@ -144,8 +146,10 @@ impl Attendance<'_> {
     fn send_all(&mut self, work: &mut dyn Work) -> Result<Sent, LinkError> {
         let mut interrupted = false;
         loop {
-            // A coordinator that hears nothing for so long gives this agent up.
-            work.go_on_until(self.link.heard_ns() + nanoseconds(SILENCE_MAX));
+            // A coordinator that hears nothing for so long gives this agent up; what was heard of it
+            // may be as old as it says anything.
+            let patience = nanoseconds(SILENCE_MAX + 2 * ALIVE_EVERY);
+            work.go_on_until(self.link.heard_ns() + patience);
             match work.next(LOOK_UP) {
                 Next::Interval(interval) => {
                     let wire = Box::new(interval.to_wire());

@@ -11,7 +11,7 @@ use crate::plan::Options;
 use crate::report::format::printable;
 
 /// The version of the protocol. Another number is another protocol.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// An agent's first words.
 #[derive(Debug, Serialize, Deserialize)]

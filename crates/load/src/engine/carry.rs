@@ -15,7 +15,7 @@ use super::poller::Token;
 use super::socket;
 use super::tls::{Handshake, Session};
 use super::wire::Read;
-use super::worker::{Worker, answering_line, connecting_line};
+use super::worker::{Worker, answering_line, closing_line, connecting_line};
 
 impl Worker<'_> {
     /// Makes a connection for a flight, which goes out on it once it stands.
@@ -243,7 +243,8 @@ impl Worker<'_> {
         if course.pool.server_closes() && !connection.has_unsent() {
             connection.state = State::Closing;
             let patience = if whole.close { CLOSE_ANNOUNCED } else { CLOSE_UNANNOUNCED };
-            self.closing.join(scenario, number, now_ns + ns(patience));
+            let line = closing_line(scenario, whole.close);
+            self.closing.join(line, number, now_ns + ns(patience));
         } else if course.pool.keeps_alive() && !close {
             connection.idle_ns = now_ns;
             if connection.user == NONE {
@@ -312,11 +313,14 @@ impl Worker<'_> {
                     self.give_up(flight, failure, now_ns);
                 }
             }
-            while let Some((connection, deadline_ns)) = self.closing.first(scenario)
-                && deadline_ns <= now_ns
-            {
-                self.recorder.left_open(scenario);
-                self.close(connection);
+            for announced in [true, false] {
+                let line = closing_line(scenario, announced);
+                while let Some((connection, deadline_ns)) = self.closing.first(line)
+                    && deadline_ns <= now_ns
+                {
+                    self.recorder.left_open(scenario);
+                    self.close(connection);
+                }
             }
         }
     }

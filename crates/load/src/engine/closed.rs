@@ -33,13 +33,22 @@ pub(super) struct Closed {
     stopped: bool,
 }
 
-/// How fast users may begin requests together.
+/// How fast all users may begin requests together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// From one request to the next at least.
+    /// From one request to the next at least, over all lanes.
     pub(super) gap_ns: u64,
-    /// When the next may begin.
+    /// When the next of this lane may begin.
     pub(super) next_ns: u64,
+}
+
+impl Pace {
+    /// A request begins that was due then, and which this lane's part of the users, so many of so many,
+    /// has a part of the pace for. A worker that is late makes up for a gap at most.
+    fn begin(&mut self, due_ns: u64, now_ns: u64, (part, all): (u64, u64)) {
+        let gap_ns = self.gap_ns.saturating_mul(all) / part.max(1);
+        self.next_ns = due_ns.max(now_ns.saturating_sub(gap_ns)).saturating_add(gap_ns);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +159,7 @@ impl Closed {
             let User { ready_ns, connection, .. } = *of_user;
             let due_ns = ready_ns.max(self.pace.map_or(0, |pace| pace.next_ns));
             if let Some(pace) = &mut self.pace {
-                pace.next_ns = due_ns + pace.gap_ns;
+                pace.begin(due_ns, now_ns, (self.active, self.population.all_at(now_ns)));
             }
             return Some(Turn { user, number, due_ns, connection });
         }
@@ -217,8 +226,7 @@ impl Closed {
 
     /// Whether nobody is to begin anything any more.
     pub(super) fn is_over(&self) -> bool {
-        let nobody = self.users.is_empty();
-        let comes = !nobody && self.change_ns != u64::MAX && !self.iterations.are_over();
+        let comes = self.change_ns != u64::MAX && !self.iterations.are_over();
         self.ready.is_empty() && self.thinking.is_empty() && !comes
     }
 

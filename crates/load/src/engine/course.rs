@@ -191,18 +191,12 @@ fn model(scenario: &Scenario, lane: Lane, heap: Option<&Arc<Heap>>, start_ns: u6
             (constant(users, *duration_max), each, *think)
         }
     };
-    let pace = scenario.rps_max.and_then(|rps_max| pace(scenario, rps_max, lane, start_ns));
+    // Lanes begin one after the other.
+    let pace = scenario.rps_max.map(|rps_max| {
+        let gap_ns = ns(Duration::try_from_secs_f64(1.0 / rps_max).unwrap_or(Duration::MAX));
+        Pace { gap_ns, next_ns: start_ns.saturating_add(gap_ns.saturating_mul(lane.index)) }
+    });
     Model::Closed(Closed::new(population, iterations, think, pace, lane.index))
-}
-
-/// A lane's part of a pace, by its part of the users. Lanes begin one after the other.
-fn pace(scenario: &Scenario, rps_max: f64, lane: Lane, start_ns: u64) -> Option<Pace> {
-    let users = scenario.executor.users_max()?;
-    let share = Some(lane.share(users)).filter(|share| *share > 0)?;
-    #[expect(clippy::cast_precision_loss, reason = "users are few")]
-    let gap = Duration::try_from_secs_f64(users as f64 / share as f64 / rps_max);
-    let gap_ns = ns(gap.unwrap_or(Duration::MAX));
-    Some(Pace { gap_ns, next_ns: start_ns.saturating_add(gap_ns / lane.of * lane.index) })
 }
 
 /// Nanoseconds of a time, at most what leaves room for sums.

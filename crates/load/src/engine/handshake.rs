@@ -12,6 +12,7 @@ use crate::clock::now_ns;
 use crate::plan::{Protocol, Scenario};
 
 use super::course::ns;
+use super::tls::is_refusal;
 use super::trust;
 
 /// How long a server that has made its part of a handshake has to refuse ours.
@@ -47,12 +48,15 @@ pub(crate) fn handshake(scenario: &Scenario, address: SocketAddr) -> Result<(), 
     while let left_ns @ 1.. = until_ns.saturating_sub(now_ns()) {
         let _ = socket.set_read_timeout(Some(Duration::from_nanos(left_ns)));
         match tls.complete_io(&mut socket) {
-            Ok((0, 0)) => return Err(failed(&refused("it goes right after it", shown))),
-            // Tickets to resume the session by, or the settings of HTTP/2.
-            Ok(_) => {}
             Err(error) if of_rustls(&error).is_some() => return Err(failed(&in_words(&error))),
             Err(error) if is_timeout(&error) => break,
-            Err(_) => return Err(failed(&refused("it goes right after it", shown))),
+            Ok(_) | Err(_) => match tls.reader().read(&mut [0]) {
+                // It speaks with us, as with the settings of HTTP/2.
+                Ok(1..) => break,
+                // Tickets to resume the session by are nothing to be read.
+                Err(error) if is_timeout(&error) => {}
+                Ok(0) | Err(_) => return Err(failed(&refused("it goes right after it", shown))),
+            },
         }
     }
     Ok(())
@@ -111,13 +115,9 @@ fn in_words(error: &io::Error, is_http2: bool, shown: bool) -> String {
             "its certificate is not trusted ({why}); name who vouches for it with --ca FILE, or trust \
              anybody with --insecure-skip-tls-verify"
         ),
-        Some(Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::HandshakeFailure,
-        )) => refused(&format!("it refuses us ({error})"), shown),
+        Some(Error::AlertReceived(alert)) if is_refusal(*alert) => {
+            refused(&format!("it refuses us ({error})"), shown)
+        }
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             let speaks =
                 if is_http2 { "no HTTP/2; leave --http2 out" } else { "HTTP/2 alone; say --http2" };

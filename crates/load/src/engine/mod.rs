@@ -190,8 +190,8 @@ impl Running {
     }
 
     /// Workers go on until this instant of [`crate::clock::now_ns`] and then give up what is under
-    /// way, unless they are given more time before. So a machine that was asleep sends nothing when it
-    /// wakes up and nobody waits for it any more.
+    /// way, unless they are given more time before. So a process that was stopped sends nothing when it
+    /// goes on and nobody waits for it any more.
     pub fn go_on_until(&self, until_ns: u64) {
         self.control.go_on_until(until_ns);
     }

@@ -41,6 +41,12 @@ impl Population {
         self.lane.share(self.lines.iter().map(|line| line.from.max(line.to)).max().unwrap_or(0))
     }
 
+    /// How many there are in all lanes at an instant.
+    pub(super) fn all_at(&self, now_ns: u64) -> u64 {
+        let is_now = |line: &&Line| (line.from_ns..line.until_ns).contains(&now_ns);
+        self.lines.iter().find(is_now).map_or(0, |line| line.users(now_ns))
+    }
+
     /// How many there are in this lane at an instant, and until when that is so at least.
     pub(super) fn at(&self, now_ns: u64) -> (u64, u64) {
         let Some(line) = self.lines.iter().find(|line| now_ns < line.until_ns) else {

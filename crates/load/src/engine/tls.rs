@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustls::ClientConnection;
 use rustls::client::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConnection};
 
 use crate::measure::Failure;
 
@@ -131,7 +131,7 @@ impl Session {
                 self.flush(socket);
                 processed.map(|_| true).map_err(|error| match error {
                     // A server may find out only after the handshake that it wants a certificate.
-                    rustls::Error::AlertReceived(_) => Failure::Tls,
+                    rustls::Error::AlertReceived(alert) if is_refusal(alert) => Failure::Tls,
                     _ if shaking => Failure::Tls,
                     _ => Failure::Garbage,
                 })
@@ -140,6 +140,27 @@ impl Session {
             Err(_) => Err(Failure::Reset),
         }
     }
+}
+
+/// Whether an alert says that the server does not let us in, which it does before it reads a request.
+pub(super) fn is_refusal(alert: AlertDescription) -> bool {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, DecryptError, HandshakeFailure, UnknownCA, UnsupportedCertificate,
+    };
+    matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | DecryptError
+            | HandshakeFailure
+            | UnknownCA
+            | UnsupportedCertificate
+    )
 }
 
 /// A socket as the standard library's traits have it.

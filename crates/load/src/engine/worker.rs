@@ -31,6 +31,8 @@ pub(super) enum WorkerError {
     Poll(#[from] Errno),
     #[error("writing down acknowledged ids: {0}")]
     Receipts(#[source] io::Error),
+    #[error("it was given no more time, as when its machine stood still")]
+    Forgotten,
 }
 
 /// What the workers of a machine are told.
@@ -99,6 +101,11 @@ pub(super) fn answering_line(scenario: usize) -> usize {
     2 * scenario + 1
 }
 
+/// The line of connections that the server is to close: of those whose answer said so, or of others.
+pub(super) fn closing_line(scenario: usize, announced: bool) -> usize {
+    2 * scenario + usize::from(announced)
+}
+
 impl Control {
     pub(super) fn stop(&self) {
         self.stop.fetch_max(STOP, Ordering::Relaxed);
@@ -132,7 +139,7 @@ impl<'a> Worker<'a> {
         Ok(Self {
             plan,
             deadlines: Deadlines::new(2 * courses.len()),
-            closing: Deadlines::new(courses.len()),
+            closing: Deadlines::new(2 * courses.len()),
             courses,
             connections: Vec::new(),
             vacant: Vec::new(),
@@ -161,22 +168,24 @@ impl<'a> Worker<'a> {
         let mut events = Poller::events();
         self.handover.begin();
         self.set_wall_offset();
+        let mut forgotten = false;
         loop {
             let now_ns = clock::now_ns();
             self.heed(now_ns);
             // Before what is due is taken up, which may have waited for what ends here.
             self.expire(now_ns);
             let now_ns = self.advance_all(now_ns);
-            if now_ns >= self.tick_ns {
-                self.tick(now_ns);
-            }
             self.write_ids()?;
             if self.courses.iter().all(|course| course.over) {
                 break;
             }
+            if now_ns >= self.tick_ns {
+                self.tick(now_ns);
+            }
             self.wait(now_ns, &mut events)?;
-            if self.control.is_forgotten() {
+            if !forgotten && self.control.is_forgotten() {
                 // Above all nothing may be sent of what became due meanwhile.
+                forgotten = true;
                 self.control.stop_now();
                 continue;
             }
@@ -184,9 +193,21 @@ impl<'a> Worker<'a> {
                 self.take(event);
             }
         }
-        let gauges = self.gauges();
-        self.handover.end(&mut self.recorder, clock::now_ns(), gauges);
-        Ok(())
+        let (gauges, ended_ns) = (self.gauges(), self.ended_ns());
+        self.handover.end(&mut self.recorder, ended_ns, gauges);
+        if forgotten { Err(WorkerError::Forgotten) } else { Ok(()) }
+    }
+
+    /// When its part was over. Where iterations are counted, a worker that only waited to hear that none
+    /// is left for it was over before.
+    fn ended_ns(&self) -> u64 {
+        let counts_down = |executor: &Executor| {
+            use Executor::{PerUserIterations, SharedIterations};
+            matches!(executor, SharedIterations { .. } | PerUserIterations { .. })
+        };
+        let counts_down = self.plan.scenarios.iter().all(|it| counts_down(&it.executor));
+        let idle_since_ns = self.recorder.idle_since_ns().filter(|_| counts_down);
+        idle_since_ns.map_or_else(clock::now_ns, |ns| self.start_ns + ns)
     }
 
     /// Deals with one event, and with what has become due meanwhile.
@@ -207,9 +228,9 @@ impl<'a> Worker<'a> {
         for scenario in 0..self.courses.len() {
             let lines = [connecting_line(scenario), answering_line(scenario)];
             let flights = lines.map(|line| self.deadlines.first(line));
-            for (_, deadline_ns) in
-                flights.into_iter().chain([self.closing.first(scenario)]).flatten()
-            {
+            let closing =
+                [true, false].map(|said| self.closing.first(closing_line(scenario, said)));
+            for (_, deadline_ns) in flights.into_iter().chain(closing).flatten() {
                 until_ns = until_ns.min(deadline_ns);
             }
         }

@@ -84,7 +84,8 @@ impl Late {
         Some(Self {
             lag_p99_ms: p99(Trend::ScheduleLag)?,
             duration_p99_ms: p99(Trend::Duration),
-            were_many: lag.percentile_ms(but_few).is_some_and(|lag| lag > LAG_MS_UNHARMFUL),
+            were_many: but_few > 0.0
+                && lag.percentile_ms(but_few).is_some_and(|lag| lag > LAG_MS_UNHARMFUL),
         })
     }
 

@@ -105,7 +105,7 @@ fn repro_a_few_late_requests_are_no_bottleneck() {
     let is_late = |health: &Health| health.invalid.iter().any(|why| why.contains("noticed due"));
     let few = of(3, 40);
     assert!(!is_late(&few) && few.warnings[0].contains("schedule_lag"), "{few:?}");
-    assert!(is_late(&of(4, 40)));
+    assert!(is_late(&of(4, 40)) && is_late(&of(4, 4)) && !is_late(&of(3, 3)));
     assert!(is_late(&of(20, 1_000)) && !is_late(&of(9, 1_000)), "by the p99 of many");
 }
 

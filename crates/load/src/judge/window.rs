@@ -33,7 +33,9 @@ impl Window {
             // have been due.
             let next = arrivals.due_ns(measured.counts.due).map(Duration::from_nanos);
             let next = scenario.start + next.unwrap_or_else(|| arrivals.duration());
-            until = until.max((scenario.start + arrivals.duration()).min(stopped_at.max(next)));
+            if stopped_at > scenario.start {
+                until = until.max((scenario.start + arrivals.duration()).min(stopped_at.max(next)));
+            }
             let by_plan = arrivals.due_before(stopped_at.saturating_sub(scenario.start));
             asked += by_plan.max(measured.counts.due);
             started += measured.counts.started;
@@ -96,6 +98,19 @@ mod tests {
         let window = window(&[(420, 4_200)], Some(Duration::from_secs(4)));
         assert_eq!((window.asked, window.sent), (420, 420), "400 are due in 4 s");
         assert_eq!(window.per_second(window.sent), Some(100.0), "which took them 4.2 s");
+    }
+
+    #[test]
+    fn repro_what_had_not_begun_is_no_part_of_it() {
+        let mut plan = fixture::plan();
+        plan.scenarios.push(fixture::scenario("later"));
+        plan.scenarios[1].start = Duration::from_secs(60);
+        let mut figures = Figures::new(&[1, 1]);
+        (0..500).for_each(|_| figures.due(0, Some(Waited::No)));
+        figures.tick(5_000 * MS, 0.5);
+        let window = Window::of(&plan, &figures.totals(), Some(Duration::from_secs(5)));
+        let window = window.expect("it is open");
+        assert_eq!(window.per_second(window.asked), Some(100.0), "{window:?}");
     }
 
     #[test]

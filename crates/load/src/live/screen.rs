@@ -123,6 +123,10 @@ pub(super) fn give_back() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
+    // Where another job has the terminal, it is as the shell wants it, and not ours to touch.
+    if !is_in_foreground() {
+        return;
+    }
     // There is nobody left to tell of an error.
     let mut out = io::stderr();
     let _ = execute!(out, LeaveAlternateScreen, Show);

@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
+use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
 
 const DEADLY: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -59,48 +60,82 @@ impl Drop for Deadly {
 }
 
 /// What a shell does with its jobs, while this lives.
-pub(super) struct Jobs {
+pub(super) struct Jobs(&'static Told);
+
+/// What the shell has asked for. It is one for all, as handlers of signals are.
+struct Told {
     stop: Arc<AtomicBool>,
     continued: Arc<AtomicBool>,
-    /// Whether it lives no more, and a stop is what it always is.
-    gone: Arc<AtomicBool>,
+    /// Whether nobody looks, and a stop is what it always is.
+    unheard: Arc<AtomicBool>,
 }
 
 impl Jobs {
-    /// Catches the signals that stop it from a terminal, and let it go on.
+    /// Catches the signals that stop it from a terminal, unless they are ignored, and let it go on.
     pub(super) fn catch() -> io::Result<Self> {
-        let jobs = Self { stop: Arc::default(), continued: Arc::default(), gone: Arc::default() };
-        flag::register_conditional_default(SIGTSTP, Arc::clone(&jobs.gone))?;
-        flag::register(SIGTSTP, Arc::clone(&jobs.stop))?;
-        flag::register(SIGCONT, Arc::clone(&jobs.continued))?;
-        Ok(jobs)
+        static TOLD: OnceLock<Told> = OnceLock::new();
+        let told = TOLD.get_or_init(|| Told {
+            stop: Arc::default(),
+            continued: Arc::default(),
+            unheard: Arc::new(AtomicBool::new(true)),
+        });
+        static CAUGHT: Once = Once::new();
+        let mut caught = Ok(());
+        CAUGHT.call_once(|| caught = told.catch());
+        told.unheard.store(false, Ordering::SeqCst);
+        caught.map(|()| Self(told))
     }
 
-    /// Asks for a stop, as Ctrl-Z does where the terminal makes no signal of it.
-    pub(super) fn ask_to_stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
+    /// Asks for a stop of the whole job, as Ctrl-Z does where the terminal makes a signal of it.
+    pub(super) fn ask_to_stop() -> io::Result<()> {
+        Ok(kill_current_process_group(Signal::TSTP)?)
     }
 
     /// Whether a stop was asked for; it is then as if it had not been.
     pub(super) fn take_stop(&self) -> bool {
-        self.stop.swap(false, Ordering::SeqCst)
+        self.0.stop.swap(false, Ordering::SeqCst)
     }
 
     /// Whether it was stopped and goes on, which is told once.
     pub(super) fn take_continued(&self) -> bool {
-        self.continued.swap(false, Ordering::SeqCst)
+        self.0.continued.swap(false, Ordering::SeqCst)
     }
 }
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.0.unheard.store(true, Ordering::SeqCst);
     }
 }
 
-/// Stops this process, all its threads, until somebody lets it go on.
+impl Told {
+    fn catch(&self) -> io::Result<()> {
+        let others = handled(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+        if others & bit(SIGTSTP) == 0 {
+            flag::register_conditional_default(SIGTSTP, Arc::clone(&self.unheard))?;
+            flag::register(SIGTSTP, Arc::clone(&self.stop))?;
+        }
+        flag::register(SIGCONT, Arc::clone(&self.continued)).map(drop)
+    }
+}
+
+/// Does what SIGTSTP does by default: stops this process, all its threads, until somebody lets it go on;
+/// or nothing where there is no shell that could.
 pub(super) fn stop_here() -> io::Result<()> {
-    low_level::raise(SIGSTOP)
+    // SAFETY: all zeros are a `sigaction` of the default, without flags and with no signal masked.
+    let mut default: libc::sigaction = unsafe { std::mem::zeroed() };
+    default.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: the same, to be written over.
+    let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: both point to structures that outlive the call.
+    let set = unsafe { libc::sigaction(SIGTSTP, &raw const default, &raw mut before) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let stopped = low_level::raise(SIGTSTP);
+    // SAFETY: `before` is what was in force; nothing is to be known of what this replaces.
+    unsafe { libc::sigaction(SIGTSTP, &raw const before, std::ptr::null_mut()) };
+    stopped
 }
 
 /// The signals that are caught or ignored, a bit each, from the kernel's words about a process.

@@ -169,7 +169,7 @@ impl Drawing {
                 Ok(true)
             }
             Event::Key(key) if key.code == KeyCode::Char('z') && is_control(key) => {
-                self.jobs.ask_to_stop();
+                Jobs::ask_to_stop()?;
                 Ok(false)
             }
             // Ctrl-L redraws by old custom.

@@ -1,6 +1,7 @@
 //! Where one worker writes down what it measures. Recording touches the worker's own memory only;
 //! whole intervals change hands at ticks.
 
+use super::counts::Counts;
 use super::interval::{Gauges, Interval, ScenarioInterval};
 use super::metric::Trend;
 use super::sample::{Ended, Sample};
@@ -94,6 +95,14 @@ impl Recorder {
     /// An iteration is over: its request and the think time behind it.
     pub fn iterated(&mut self, scenario: usize, took_ns: u64) {
         self.current.scenarios[scenario].record(Trend::Iteration, took_ns);
+    }
+
+    /// Since when, after the run's start, nothing has been measured; `None` when something has.
+    pub fn idle_since_ns(&self) -> Option<u64> {
+        let is_idle =
+            |counts: &Counts| [counts.due, counts.started, counts.dropped, counts.ended] == [0; 4];
+        let is_idle = self.current.scenarios.iter().all(|scenario| is_idle(&scenario.counts));
+        is_idle.then_some(self.current.from_ns)
     }
 
     /// Hands over what was measured until `until_ns` after the run's start, and goes on in `next`,

@@ -73,6 +73,16 @@ impl Executor {
         }
     }
 
+    /// All requests; `None` where it depends on the server how many they become.
+    pub fn requests_total(&self) -> Option<u64> {
+        match self {
+            Self::Arrivals(arrivals) => Some(arrivals.count()),
+            Self::Users { .. } => None,
+            Self::SharedIterations { iterations, .. } => Some(*iterations),
+            Self::PerUserIterations { users, iterations, .. } => users.checked_mul(*iterations),
+        }
+    }
+
     /// The most users that there are at once; `None` for the open model, which has none.
     pub fn users_max(&self) -> Option<u64> {
         match self {

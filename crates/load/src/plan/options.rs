@@ -170,6 +170,10 @@ impl ScenarioOptions {
                 below.retain(|name, _| !gone.contains(&name.as_str()));
             }
         }
+        // Stages may be of users, whom it caps, or of a rate, which it does not.
+        if over.stages.iter().any(|stage| stage.contains('/')) {
+            below.remove("rps");
+        }
         let executor = self.executor.as_deref().unwrap_or_default();
         if is_said("stages") || is_of_other_model(executor, is_said) {
             below.remove("executor");
@@ -263,6 +267,9 @@ mod tests {
             json!({ "rps": "2" }),
             json!({ "stages": ["1s:3"], "rps": "2" }),
         );
+        let capped = json!({ "vus": "2", "rps": "5" });
+        check(capped.clone(), json!({ "stages": ["1s:3/s"] }), json!({ "stages": ["1s:3/s"] }));
+        check(capped, json!({ "stages": ["1s:3"] }), json!({ "stages": ["1s:3"], "rps": "5" }));
         check(
             json!({ "stages": ["1s:3"] }),
             json!({ "vus": "2" }),

@@ -67,7 +67,8 @@ impl Way<'_> {
         let ports = self.pairs * self.machine.ports();
         let (mut kept, mut open, mut held, mut held_for) = (0, 0, 0, Duration::ZERO);
         for scenario in self.scenarios {
-            let connections = self.division.connections(scenario);
+            let total = scenario.executor.requests_total().unwrap_or(u64::MAX);
+            let connections = self.division.connections(scenario).min(total);
             match scenario.connections.keeping {
                 Keeping::Alive { .. } => kept += connections,
                 Keeping::PerRequest { server_closes, .. } => {
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn kept_connections_take_a_port_each() {
-        let mut kept = fixture::plan();
+        let mut kept = plan(REMOTE, 1_000.0, 60, true);
         kept.scenarios[0].connections.keeping = Keeping::Alive { max: 28_232 };
         assert!(found(&kept, &Machine::usual()).errors.is_empty());
         kept.scenarios[0].connections.keeping = Keeping::Alive { max: 28_233 };
@@ -357,12 +358,14 @@ mod tests {
             found(&kept, &Machine::usual()).errors.first(),
             &["28,233 ports", "open at once", "--local-ips"],
         );
+        kept.scenarios[0].executor = fixture::arrivals(10, 100.0);
+        assert!(found(&kept, &Machine::usual()).errors.is_empty(), "a thousand requests");
     }
 
     #[test]
     fn repro_new_connections_take_a_port_each_while_they_are_open() {
         for server_closes in [true, false] {
-            let mut new = plan(REMOTE, 10.0, 10, server_closes);
+            let mut new = plan(REMOTE, 400.0, 120, server_closes);
             let of = |max| Keeping::PerRequest { max, server_closes };
             new.scenarios[0].connections.keeping = of(28_232);
             assert!(found(&new, &Machine::usual()).errors.is_empty());

@@ -87,6 +87,7 @@ impl Verdict {
                 "No threshold was crossed, but not one request was answered."
             }
             VerdictKind::Passed => "No threshold was crossed, and the figures are the server's.",
+            VerdictKind::Failed if self.unanswered => "Not one request was answered.",
             VerdictKind::Failed => "The figures are the server's, and they are not good enough.",
             VerdictKind::Interrupted => "The figures are of the part of the run before its end.",
             VerdictKind::Invalid => {

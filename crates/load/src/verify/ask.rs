@@ -11,6 +11,8 @@ use crate::plan::{Options, Plan, ScenarioOptions};
 
 /// Between two tries with a server that cannot answer yet.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What an answer may take at least, however little patience there is.
+const TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// How long the engine is waited for at a time.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -88,7 +90,13 @@ impl Asker<'_> {
             rows.push_str(id);
             rows.push('\n');
         }
+        // Whoever says nothing is not waited for much longer than whoever says that it cannot yet.
+        let patience = |most: Duration| {
+            Some(format!("{}ms", self.options.patience.clamp(TIMEOUT_MIN, most).as_millis()))
+        };
         let asked = ScenarioOptions {
+            timeout: patience(Duration::from_secs(60)),
+            connect_timeout: patience(Duration::from_secs(10)),
             url: Some(format!("{}/{{{{data.id}}}}", self.url.trim_end_matches('/'))),
             method: Some("GET".to_owned()),
             data_text: Some(rows),

@@ -8,7 +8,7 @@ use load::engine;
 use load::measure::Trend;
 use load::plan::{Arrivals, Executor, Plan};
 
-use crate::plans::{Ran, collect, collect_and, plan, rate, run, scenario};
+use crate::plans::{Ran, collect, collect_and, collect_and_join, plan, rate, run, scenario};
 use crate::server::Server;
 
 #[test]
@@ -182,10 +182,12 @@ fn repro_whom_nobody_waits_for_sends_nothing_more() {
     let running = engine::start(Arc::clone(&plan), 0, 1, start_ns, None).unwrap();
     let until_ns = start_ns + 300_000_000;
     running.go_on_until(until_ns);
-    let ran = collect_and(&plan, running, start_ns, |_, _| {});
+    let (ran, ended) = collect_and_join(&plan, running, start_ns, |_, _| {});
+    let why = ended.expect_err("a part is missing").to_string();
+    assert!(why.contains("no more time"), "{why}");
     assert!(ran.counts().started > 100, "{} started", ran.counts().started);
     let last_ns = server.seen().iter().map(|seen| seen.received_ns).max().expect("some came");
-    assert!(last_ns < until_ns + 100_000_000, "{} ns later", last_ns - until_ns);
+    assert!(last_ns < until_ns + 1_000_000_000, "{} ns later", last_ns - until_ns);
 }
 
 #[test]

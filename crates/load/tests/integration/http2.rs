@@ -222,10 +222,16 @@ fn it_is_agreed_on_in_tls() {
         config.alpn_protocols = protocols;
         let tls = Some(TlsAcceptor::from(Arc::new(config)));
         let server = Http2Server::start(Manner { tls, ..FRIENDLY });
-        let ran = fifty(server.address, |scenario| {
+        let secure = |scenario: &mut Scenario| {
             scenario.target.https = true;
             scenario.connections.tls = Tls { ca: Some(authority.ca()), ..Tls::default() };
-        });
+        };
+        let mut alone = scenario(server.address, rate(1.0, 1_000));
+        alone.connections.protocol = Protocol::Http2 { streams_max: 1 };
+        secure(&mut alone);
+        let errors = load::preflight::preflight(&plan(alone), 1).errors;
+        assert_eq!(errors.is_empty(), expected.is_none(), "{errors:?}");
+        let ran = fifty(server.address, secure);
         let failed: Vec<_> = expected.map(|failure| (failure, 50)).into_iter().collect();
         assert_eq!(ran.failures(), failed);
         assert_eq!(ran.statuses().len(), 1 - failed.len());

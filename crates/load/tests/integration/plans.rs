@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use load::clock;
-use load::engine::{self, Next, Running};
+use load::engine::{self, EngineError, Next, Running};
 use load::measure::{Counts, Failure, Interval, Totals, Trend};
 use load::plan::{
     Arrivals, Check, Connections, Executor, Keeping, LocalAddresses, Plan, Protocol, Scenario,
@@ -111,8 +111,20 @@ pub(crate) fn collect_and(
     plan: &Plan,
     running: Running,
     start_ns: u64,
-    mut at_interval: impl FnMut(&Running, &Interval),
+    at_interval: impl FnMut(&Running, &Interval),
 ) -> Ran {
+    let (ran, ended) = collect_and_join(plan, running, start_ns, at_interval);
+    ended.expect("no worker fails");
+    ran
+}
+
+/// The same of a run whose workers may fail.
+pub(crate) fn collect_and_join(
+    plan: &Plan,
+    running: Running,
+    start_ns: u64,
+    mut at_interval: impl FnMut(&Running, &Interval),
+) -> (Ran, Result<(), EngineError>) {
     let mut totals = Totals::new(&plan.shape());
     let hangs_ns = clock::now_ns() + u64::try_from(RUN_MAX.as_nanos()).expect("short");
     let mut intervals = 0;
@@ -128,7 +140,7 @@ pub(crate) fn collect_and(
             Next::Ended => break,
         }
     }
-    running.join().expect("no worker fails");
+    let ended = running.join();
     let ran = Ran { totals, start_ns, intervals };
     for scenario in &ran.totals.scenarios {
         let counts = &scenario.counts;
@@ -142,7 +154,7 @@ pub(crate) fn collect_and(
         assert_eq!(scenario.trend(Trend::Duration).len(), counts.ended);
         assert_eq!(scenario.trend(Trend::Waiting).len(), counts.answered);
     }
-    ran
+    (ran, ended)
 }
 
 impl Ran {

@@ -112,7 +112,7 @@ fn another_version_is_told_by_its_number() {
         let reply: Reply = next(&mut here).unwrap();
         assert_eq!((reply.protocol, reply.proof.as_str()), (PROTOCOL, ""));
         let error = admitted.join().unwrap().expect_err("another version");
-        assert!(error.to_string().contains("it speaks protocol 9, this end speaks 1"), "{error}");
+        assert!(error.to_string().contains("it speaks protocol 9, this end speaks 2"), "{error}");
     });
     let (mut there, mut here) = links();
     thread::scope(|scope| {

@@ -176,15 +176,14 @@ impl Builder {
             // Also of a short run: another may follow it, and ports are slow to find among those that
             // the last one has left in TIME_WAIT.
             Executor::Arrivals(arrivals) => (arrivals.rate_max(), None),
-            Executor::SharedIterations { iterations, .. } => (USERS_RATE, Some(*iterations)),
-            Executor::PerUserIterations { users, iterations, .. } => {
-                (USERS_RATE, users.checked_mul(*iterations))
-            }
-            Executor::Users { .. } => (USERS_RATE, None),
+            users => (USERS_RATE, users.requests_total()),
         };
         #[expect(clippy::cast_precision_loss, reason = "rounded up far above it")]
         let total = total.map_or(f64::MAX, |total| total as f64);
-        let needed = ((rate * TIME_WAIT_SECONDS).min(total) / PORTS * 1.5).ceil();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let open = keeping.max() as f64;
+        let held = (rate * TIME_WAIT_SECONDS).min(total) * 1.5;
+        let needed = (held.max(open.min(total)) / PORTS).ceil();
         if needed <= 1.0 {
             return LocalAddresses::Kernel;
         }

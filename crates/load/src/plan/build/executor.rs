@@ -79,13 +79,13 @@ impl Builder {
             Kind::RampingRate => self.ramping_rate(options),
             Kind::RampingUsers => self.ramping_users(options),
             Kind::ConstantUsers => {
-                let (users, think) = (self.users(options)?, self.think(options));
+                let (users, think) = (self.steady_users(options)?, self.think(options));
                 let duration = duration.unwrap_or_else(|| self.default_duration());
                 let stages = vec![UserStage { duration, from: users, to: users }];
                 Some(Executor::Users { stages, think })
             }
             Kind::SharedIterations | Kind::PerUserIterations => {
-                let (users, think) = (self.users(options)?, self.think(options));
+                let (users, think) = (self.steady_users(options)?, self.think(options));
                 let iterations = self.iterations(options)?.unwrap_or(1);
                 let duration_max = duration.unwrap_or(ITERATIONS_DURATION);
                 Some(if kind == Kind::SharedIterations {
@@ -281,12 +281,17 @@ impl Builder {
         DURATION
     }
 
+    /// The same of users who are the same all the time; what ramps begins with one.
+    fn steady_users(&mut self, options: &ScenarioOptions) -> Option<u64> {
+        if options.vus.is_none() {
+            self.note("without --vus, one user".to_owned());
+        }
+        self.users(options)
+    }
+
     fn users(&mut self, options: &ScenarioOptions) -> Option<u64> {
         match options.vus.as_deref() {
-            None => {
-                self.note("without --vus, one user".to_owned());
-                Some(1)
-            }
+            None => Some(1),
             text => self.count("vus", text, CONNECTIONS_MAX as u64),
         }
     }

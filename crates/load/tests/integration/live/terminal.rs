@@ -81,6 +81,36 @@ fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     terminal.press("q");
     terminal.see("after 2 presses");
     terminal.is_sane(&before);
+    // Of a job of several all are stopped, else the shell would wait for the others.
+    terminal.run(&format!("{} | cat", live_view("well 600")));
+    terminal.see("Generator");
+    terminal.press("C-z");
+    terminal.wait("shell", |screen| !screen.contains("Generator"));
+    terminal.is_sane(&before);
+    terminal.run("fg");
+    terminal.see("Generator");
+    terminal.press("q");
+    terminal.press("q");
+    terminal.see("after 2 presses");
+    terminal.is_sane(&before);
+}
+
+/// Nobody could let it go on.
+#[test]
+fn where_there_is_no_shell_nothing_is_stopped() {
+    let test = "where_there_is_no_shell_nothing_is_stopped";
+    let Some(terminal) = Terminal::open(test, 80, 24) else { return };
+    terminal.tmux(&["respawn-pane", "-k", &live_view("well 4")]);
+    terminal.see("Generator");
+    terminal.press("C-z");
+    // The run goes on to its end, and takes the terminal with it.
+    let socket = terminal.folder.path().join("tmux");
+    let ends = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let output = Command::new("tmux").arg("-S").arg(&socket).arg("list-panes").output();
+        !output.expect("tmux runs").status.success()
+    });
+    assert!(ends, "{}", terminal.screen());
 }
 
 #[test]
