@@ -195,5 +195,5 @@ fn a_server_that_cannot_be_asked_has_lost_nothing() {
     );
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(exit::CONFIGURATION.into()), "{output:?}");
-    assert!(said.contains("1 times connection refused"), "{said}");
+    assert!(said.contains("cannot be asked: connection refused"), "{said}");
 }

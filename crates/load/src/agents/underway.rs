@@ -251,8 +251,12 @@ impl Underway {
         let share = &self.ready.job.shares[machine];
         for worker in 0..share.threads {
             let until_ns = self.states[machine].until_ns;
-            let empty =
-                Interval { from_ns: until_ns, until_ns, ..Interval::new(worker, &share.checks) };
+            let empty = Interval {
+                from_ns: until_ns,
+                until_ns,
+                last: true,
+                ..Interval::new(worker, &share.checks)
+            };
             self.queued.push_back((machine, Box::new(empty)));
         }
         let agent = &mut self.ready.group.agents[machine];

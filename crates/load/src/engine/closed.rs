@@ -33,7 +33,8 @@ pub(super) struct Closed {
     stopped: bool,
 }
 
-/// How fast all users may begin requests together.
+/// How fast all users may begin requests together: each lane keeps to its part, so that as many as there
+/// are lanes may begin at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// From one request to the next at least, over all lanes.
@@ -46,7 +47,8 @@ impl Pace {
     /// A request begins that was due then, and which this lane's part of the users, so many of so many,
     /// has a part of the pace for. A worker that is late makes up for a gap at most.
     fn begin(&mut self, due_ns: u64, now_ns: u64, (part, all): (u64, u64)) {
-        let gap_ns = self.gap_ns.saturating_mul(all) / part.max(1);
+        let part = part.max(1);
+        let gap_ns = self.gap_ns.saturating_mul(all.max(part)) / part;
         self.next_ns = due_ns.max(now_ns.saturating_sub(gap_ns)).saturating_add(gap_ns);
     }
 }
@@ -150,6 +152,11 @@ impl Closed {
         }
         while let Some(user) = self.ready.pop_front() {
             let of_user = &mut self.users[user as usize];
+            if u64::from(user) >= self.active {
+                // It has gone while it was held back.
+                of_user.state = State::Away;
+                continue;
+            }
             let Some(number) = self.iterations.take(user, of_user.begun) else {
                 of_user.state = State::Away;
                 continue;

@@ -46,13 +46,14 @@ impl Handover {
     pub(super) fn tick(&mut self, recorder: &mut Recorder, now_ns: u64, gauges: Gauges) {
         let unused = || self.unused.pop().map(Box::new);
         let Some(next) = self.spare.try_recv().ok().or_else(unused) else { return };
-        self.send(recorder, now_ns, gauges, next);
+        self.send(recorder, now_ns, gauges, next, false);
     }
 
     /// Hands over the last of all.
     pub(super) fn end(&mut self, recorder: &mut Recorder, now_ns: u64, gauges: Gauges) {
         // What is put in its place is never used, so it need hold nothing.
-        self.send(recorder, now_ns, gauges, Box::new(Interval::new(self.worker, &[])));
+        let next = Box::new(Interval::new(self.worker, &[]));
+        self.send(recorder, now_ns, gauges, next, true);
     }
 
     fn send(
@@ -61,12 +62,15 @@ impl Handover {
         now_ns: u64,
         mut gauges: Gauges,
         next: Box<Interval>,
+        last: bool,
     ) {
         let cpu_ns = clock::thread_cpu_ns();
         gauges.cpu_ns = cpu_ns - self.cpu_ns;
         self.cpu_ns = cpu_ns;
         let until_ns = now_ns.saturating_sub(self.start_ns);
-        match self.out.try_send(recorder.take(until_ns, gauges, next)) {
+        let mut interval = recorder.take(until_ns, gauges, next);
+        interval.last = last;
+        match self.out.try_send(interval) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => unreachable!("there is room for all that were made"),
             // Whoever read is gone; the run ends by its own rules.
@@ -100,6 +104,7 @@ mod tests {
         let rest: Vec<_> = measured.try_iter().collect();
         let spans: Vec<_> = rest.iter().map(|i| (i.from_ns, i.until_ns)).collect();
         assert_eq!(spans, [(10, 20), (20, 60), (60, 70)]);
+        assert_eq!(rest.iter().map(|i| i.last).collect::<Vec<_>>(), [false, false, true]);
         let due: Vec<_> = rest.iter().map(|i| i.scenarios[0].counts.due).collect();
         assert_eq!((due, rest[2].gauges.in_flight), (vec![1, 3, 0], 7));
     }

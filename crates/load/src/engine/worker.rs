@@ -63,7 +63,7 @@ pub(super) struct Worker<'a> {
     pub(super) flights: Flights,
     /// Of flights: two lines for each scenario, see [`connecting_line`] and [`answering_line`].
     pub(super) deadlines: Deadlines,
-    /// Of connections that the server is to close: a line for each scenario.
+    /// Of connections that the server is to close: two lines for each scenario.
     pub(super) closing: Deadlines,
     pub(super) poller: Poller,
     pub(super) recorder: Recorder,

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::SigId;
@@ -66,24 +66,23 @@ pub(super) struct Jobs(&'static Told);
 struct Told {
     stop: Arc<AtomicBool>,
     continued: Arc<AtomicBool>,
-    /// Whether nobody looks, and a stop is what it always is.
-    unheard: Arc<AtomicBool>,
+    /// What SIGTSTP does while somebody looks; `None` where it is ignored.
+    heeded: Option<libc::sigaction>,
 }
 
 impl Jobs {
     /// Catches the signals that stop it from a terminal, unless they are ignored, and let it go on.
     pub(super) fn catch() -> io::Result<Self> {
         static TOLD: OnceLock<Told> = OnceLock::new();
-        let told = TOLD.get_or_init(|| Told {
-            stop: Arc::default(),
-            continued: Arc::default(),
-            unheard: Arc::new(AtomicBool::new(true)),
-        });
-        static CAUGHT: Once = Once::new();
-        let mut caught = Ok(());
-        CAUGHT.call_once(|| caught = told.catch());
-        told.unheard.store(false, Ordering::SeqCst);
-        caught.map(|()| Self(told))
+        let told = match TOLD.get() {
+            Some(told) => told,
+            None => {
+                let told = Told::new()?;
+                TOLD.get_or_init(|| told)
+            }
+        };
+        told.heeded.as_ref().map(on_stop).transpose()?;
+        Ok(Self(told))
     }
 
     /// Asks for a stop of the whole job, as Ctrl-Z does where the terminal makes a signal of it.
@@ -104,38 +103,50 @@ impl Jobs {
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        self.0.unheard.store(true, Ordering::SeqCst);
+        if self.0.heeded.is_some() {
+            // Nobody looks any more. It was set before, so it can be set.
+            let _ = on_stop(&default_action());
+        }
     }
 }
 
 impl Told {
-    fn catch(&self) -> io::Result<()> {
+    fn new() -> io::Result<Self> {
+        let (stop, continued) = (Arc::default(), Arc::default());
+        flag::register(SIGCONT, Arc::clone(&continued))?;
         let others = handled(&fs::read_to_string("/proc/self/status").unwrap_or_default());
-        if others & bit(SIGTSTP) == 0 {
-            flag::register_conditional_default(SIGTSTP, Arc::clone(&self.unheard))?;
-            flag::register(SIGTSTP, Arc::clone(&self.stop))?;
-        }
-        flag::register(SIGCONT, Arc::clone(&self.continued)).map(drop)
+        let heeded = if others & bit(SIGTSTP) == 0 {
+            flag::register(SIGTSTP, Arc::clone(&stop))?;
+            Some(on_stop(&default_action())?)
+        } else {
+            None
+        };
+        Ok(Self { stop, continued, heeded })
     }
 }
 
 /// Does what SIGTSTP does by default: stops this process, all its threads, until somebody lets it go on;
 /// or nothing where there is no shell that could.
 pub(super) fn stop_here() -> io::Result<()> {
-    // SAFETY: all zeros are a `sigaction` of the default, without flags and with no signal masked.
-    let mut default: libc::sigaction = unsafe { std::mem::zeroed() };
-    default.sa_sigaction = libc::SIG_DFL;
-    // SAFETY: the same, to be written over.
-    let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: both point to structures that outlive the call.
-    let set = unsafe { libc::sigaction(SIGTSTP, &raw const default, &raw mut before) };
-    if set != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let before = on_stop(&default_action())?;
     let stopped = low_level::raise(SIGTSTP);
-    // SAFETY: `before` is what was in force; nothing is to be known of what this replaces.
-    unsafe { libc::sigaction(SIGTSTP, &raw const before, std::ptr::null_mut()) };
+    on_stop(&before)?;
     stopped
+}
+
+/// Sets what SIGTSTP does; what it did before.
+fn on_stop(action: &libc::sigaction) -> io::Result<libc::sigaction> {
+    let mut before = default_action();
+    // SAFETY: both are whole and outlive the call, and `action` is the default or was in force before.
+    let set = unsafe { libc::sigaction(SIGTSTP, action, &raw mut before) };
+    if set == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: all zeros are a `sigaction` without flags and with no signal masked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_DFL;
+    action
 }
 
 /// The signals that are caught or ignored, a bit each, from the kernel's words about a process.

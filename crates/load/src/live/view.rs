@@ -101,6 +101,9 @@ impl Drawing {
         if self.show().is_err() {
             while !self.shared.over.load(Ordering::SeqCst) {
                 self.deadly.die_if_told(screen::give_back);
+                if self.jobs.take_stop() {
+                    let _ = stop_here();
+                }
                 thread::park_timeout(FRAME);
             }
         }

@@ -20,6 +20,8 @@ pub struct Interval {
     pub scenarios: Vec<ScenarioInterval>,
     /// How things stood at its end.
     pub gauges: Gauges,
+    /// Whether nothing comes after it.
+    pub last: bool,
 }
 
 /// The part of one scenario.
@@ -55,7 +57,7 @@ impl Interval {
     /// Empty, for scenarios with these numbers of checks.
     pub fn new(worker: usize, checks: &[usize]) -> Self {
         let scenarios = checks.iter().map(|count| ScenarioInterval::new(*count)).collect();
-        Self { worker, from_ns: 0, until_ns: 0, scenarios, gauges: Gauges::default() }
+        Self { worker, from_ns: 0, until_ns: 0, scenarios, gauges: Gauges::default(), last: false }
     }
 
     /// The same with all of its memory at hand: who records in it is not held up for a page.
@@ -73,6 +75,7 @@ impl Interval {
             scenario.counts.clear();
         }
         self.gauges = Gauges::default();
+        self.last = false;
     }
 
     /// For the wire.
@@ -87,6 +90,7 @@ impl Interval {
             until_ns: self.until_ns,
             scenarios: self.scenarios.iter().map(scenario).collect(),
             gauges: self.gauges,
+            last: self.last,
         }
     }
 }
@@ -99,6 +103,7 @@ pub struct WireInterval {
     until_ns: u64,
     scenarios: Vec<WireScenario>,
     gauges: Gauges,
+    last: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,6 +138,7 @@ impl WireInterval {
             until_ns: self.until_ns,
             scenarios: self.scenarios.iter().zip(checks).map(scenario).collect::<Result<_, _>>()?,
             gauges: self.gauges,
+            last: self.last,
         })
     }
 }

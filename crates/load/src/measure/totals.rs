@@ -46,6 +46,8 @@ struct Worker {
     latest: Gauges,
     cpu_ns: u64,
     until_ns: u64,
+    /// Whether nothing more comes of it.
+    ended: bool,
     /// How `until_ns` and `cpu_ns` stood at ticks, oldest first: those of the last [`BUSY_NS`] and one
     /// before them.
     marks: VecDeque<(u64, u64)>,
@@ -78,6 +80,7 @@ impl Totals {
         worker.latest = interval.gauges;
         worker.cpu_ns += interval.gauges.cpu_ns;
         worker.until_ns = interval.until_ns;
+        worker.ended = interval.last;
         worker.mark();
     }
 
@@ -92,8 +95,10 @@ impl Totals {
     }
 
     /// Up to when every worker has handed over what it measured, in nanoseconds from the run's start.
+    /// Those that have ended have nothing more to tell.
     pub fn complete_until_ns(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.until_ns).min().unwrap_or(0)
+        let at_work = self.workers.iter().filter(|worker| !worker.ended);
+        at_work.map(|worker| worker.until_ns).min().unwrap_or(self.until_ns)
     }
 
     /// Whether some workers have handed over a tick that others have not: figures are then not of one
@@ -159,6 +164,7 @@ impl Totals {
                 latest: Gauges::default(),
                 cpu_ns: 0,
                 until_ns: 0,
+                ended: false,
                 marks: VecDeque::from([(0, 0)]),
                 busiest: 0.0,
             });

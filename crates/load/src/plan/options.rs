@@ -171,7 +171,8 @@ impl ScenarioOptions {
             }
         }
         // Stages may be of users, whom it caps, or of a rate, which it does not.
-        if over.stages.iter().any(|stage| stage.contains('/')) {
+        let is_open = over.executor.as_deref().is_some_and(|name| name.ends_with("arrival-rate"));
+        if is_open || over.stages.iter().any(|stage| stage.contains('/')) {
             below.remove("rps");
         }
         let executor = self.executor.as_deref().unwrap_or_default();
@@ -269,6 +270,8 @@ mod tests {
         );
         let capped = json!({ "vus": "2", "rps": "5" });
         check(capped.clone(), json!({ "stages": ["1s:3/s"] }), json!({ "stages": ["1s:3/s"] }));
+        let open = json!({ "stages": ["1s:3"], "executor": "ramping-arrival-rate" });
+        check(capped.clone(), open.clone(), open);
         check(capped, json!({ "stages": ["1s:3"] }), json!({ "stages": ["1s:3"], "rps": "5" }));
         check(
             json!({ "stages": ["1s:3"] }),
