@@ -147,7 +147,8 @@ fn a_jump_of_a_running_server_deletes_nothing_until_the_clock_is_right_again() {
     let server = serve_by(&folder, &variables, -1, &FORGETFUL);
     let suspect = || status(&server)["journal"]["clockSuspect"] == true;
     let mut heard = post_until_housekept(&server);
-    assert!(!suspect());
+    // Now and then libfaketime tells a time without the offset, which looks like a jump until the next.
+    until("the clock is believed", || !suspect());
     tell("+2d");
     until("the jump is noticed", suspect);
     heard.add(post_until_housekept(&server));
