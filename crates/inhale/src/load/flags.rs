@@ -128,8 +128,8 @@ struct ContentFlags {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Connections")]
 struct ConnectionFlags {
-    /// Connections at once, over all machines [default: 512; 4096 with --connection-per-user; one for
-    /// each of --vus]
+    /// Connections at once, over all machines [default: 512; 4096 with --connection-per-user; of more
+    /// than four scenarios fewer each; one for each of --vus]
     #[arg(short = 'c', long, value_name = "N")]
     connections: Option<String>,
 

@@ -93,8 +93,8 @@ A scenario file holds the same by the same names, what all scenarios share at th
 
 Exit codes: 0 all thresholds hold, 1 they do but a file or the report could not be written, 99 one
 does not, 104 bad configuration (nothing was sent), 105 interrupted, 120 the generator itself was
-too slow, 121 an agent was lost, 122 the server's counters or its usages disagree with what it
-acknowledged, 123 this agent lost its coordinator."#;
+too slow, 121 an agent was lost or its part broke off, 122 the server's counters or its usages
+disagree with what it acknowledged, 123 this agent lost its coordinator."#;
 
 /// Carries the command out. Whatever comes of it is an exit code.
 pub(crate) fn run(command: &LoadCommand) -> ExitCode {

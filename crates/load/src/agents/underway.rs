@@ -44,7 +44,7 @@ enum Stopping {
 struct State {
     /// Requests that it began and that have ended, or that a cap forbade it.
     counted: u64,
-    /// Requests that it began.
+    /// Those, and what it began and had not ended yet.
     begun: u64,
     /// Up to where its measurements go, from the start.
     until_ns: u64,

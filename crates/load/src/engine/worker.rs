@@ -201,11 +201,8 @@ impl<'a> Worker<'a> {
     /// When its part was over. Where iterations are counted, a worker that only waited to hear that none
     /// is left for it was over before.
     fn ended_ns(&self) -> u64 {
-        let counts_down = |executor: &Executor| {
-            use Executor::{PerUserIterations, SharedIterations};
-            matches!(executor, SharedIterations { .. } | PerUserIterations { .. })
-        };
-        let counts_down = self.plan.scenarios.iter().all(|it| counts_down(&it.executor));
+        let mut scenarios = self.plan.scenarios.iter();
+        let counts_down = scenarios.all(|it| it.executor.iterations_total().is_some());
         let idle_since_ns = self.recorder.idle_since_ns().filter(|_| counts_down);
         idle_since_ns.map_or_else(clock::now_ns, |ns| self.start_ns + ns)
     }

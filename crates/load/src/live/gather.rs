@@ -147,13 +147,7 @@ fn invalid(
 fn progress(plan: &Plan, counts: &Counts, at: Duration) -> (f64, Option<Duration>) {
     let planned = plan.duration();
     let by_time = (at.as_secs_f64() / planned.as_secs_f64().max(1e-9)).min(1.0);
-    let iterations = plan.scenarios.iter().map(|scenario| match &scenario.executor {
-        Executor::SharedIterations { iterations, .. } => Some(*iterations),
-        Executor::PerUserIterations { users, iterations, .. } => {
-            Some(users.saturating_mul(*iterations))
-        }
-        Executor::Arrivals(_) | Executor::Users { .. } => None,
-    });
+    let iterations = plan.scenarios.iter().map(|scenario| scenario.executor.iterations_total());
     let Some(iterations) = iterations.sum::<Option<u64>>().filter(|sum| *sum > 0) else {
         return (by_time, Some(planned.saturating_sub(at)));
     };

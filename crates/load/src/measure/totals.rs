@@ -217,3 +217,24 @@ impl ScenarioTotals {
         &self.trends[trend as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repro_whoever_has_ended_is_not_waited_for() {
+        let tick = |worker: usize, until_ns: u64, last: bool| {
+            let mut interval = Interval::new(worker, &[1]);
+            (interval.until_ns, interval.last) = (until_ns, last);
+            interval
+        };
+        for last in [true, false] {
+            let mut totals = Totals::new(&[1]);
+            totals.add(0, &tick(0, 0, last));
+            totals.add(0, &tick(1, 1_000_000_000, false));
+            assert_eq!(totals.complete_until_ns(), if last { 1_000_000_000 } else { 0 });
+            assert_eq!(totals.is_torn(), !last, "ended: {last}");
+        }
+    }
+}

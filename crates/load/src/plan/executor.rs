@@ -73,13 +73,22 @@ impl Executor {
         }
     }
 
+    /// All iterations of users who count them; `None` where time alone ends them.
+    pub fn iterations_total(&self) -> Option<u64> {
+        match self {
+            Self::Arrivals(_) | Self::Users { .. } => None,
+            Self::SharedIterations { iterations, .. } => Some(*iterations),
+            Self::PerUserIterations { users, iterations, .. } => {
+                Some(users.saturating_mul(*iterations))
+            }
+        }
+    }
+
     /// All requests; `None` where it depends on the server how many they become.
     pub fn requests_total(&self) -> Option<u64> {
         match self {
             Self::Arrivals(arrivals) => Some(arrivals.count()),
-            Self::Users { .. } => None,
-            Self::SharedIterations { iterations, .. } => Some(*iterations),
-            Self::PerUserIterations { users, iterations, .. } => users.checked_mul(*iterations),
+            users => users.iterations_total(),
         }
     }
 

@@ -168,6 +168,14 @@ pub fn real(count: u64) -> f64 {
     count as f64
 }
 
+/// A text in lines of so many columns, broken between words; one that is longer stays whole.
+pub fn broken(text: &str, columns: usize) -> Vec<String> {
+    let options = textwrap::Options::new(columns)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(text, options).into_iter().map(String::from).collect()
+}
+
 /// A text that somebody gave, without what would move a terminal's cursor, break a line, or have it
 /// read from the other side (Unicode's bidirectional controls).
 pub fn printable(text: &str) -> String {

@@ -112,17 +112,8 @@ fn users_of_all_lanes_send_different_requests() {
 #[test]
 fn what_is_too_late_is_dropped_and_counted() {
     // One connection, on which each answer takes 10 ms, for a request every millisecond.
-    let slow = || {
-        Server::start(|peer| {
-            while let Some(request) = peer.request()? {
-                std::thread::sleep(Duration::from_millis(10));
-                peer.answer(&request, crate::server::CREATED)?;
-            }
-            Ok(())
-        })
-    };
     let late_max = |late_max| {
-        let server = slow();
+        let server = Server::slow(Duration::from_millis(10));
         let mut scenario = scenario(server.address, rate(1_000.0, 200));
         scenario.connections.keeping = load::plan::Keeping::Alive { max: 1 };
         scenario.late_max = late_max;

@@ -6,7 +6,7 @@ use load::measure::{Failure, Trend};
 use load::plan::{Executor, Keeping, Plan, UserStage};
 
 use crate::plans::{plan, run, scenario, think, users};
-use crate::server::{CREATED, Peer, Server};
+use crate::server::{Peer, Server};
 
 #[test]
 fn each_user_has_a_connection_and_one_request_at_a_time() {
@@ -104,16 +104,23 @@ fn users_keep_to_the_pace_that_they_share() {
     assert!(p50 < 20.0, "{p50} ms");
 }
 
+/// They began one after the other once nobody was to be there any more.
+#[test]
+fn repro_users_who_were_held_back_begin_nothing_once_they_have_gone() {
+    let server = Server::friendly();
+    let stage = |ms, from, to| UserStage { duration: Duration::from_millis(ms), from, to };
+    let stages = vec![stage(300, 20, 20), stage(0, 20, 0), stage(300, 0, 0)];
+    let mut scenario = scenario(server.address, Executor::Users { stages, think: think(0) });
+    scenario.rps_max = Some(10.0);
+    let ran = run(plan(scenario));
+    let started = ran.counts().started;
+    assert!((1..=4).contains(&started), "{started} in 0.3 s");
+}
+
 /// They thought on, and the run with them, which lowered its rates.
 #[test]
 fn repro_who_is_answered_after_the_end_does_not_think() {
-    let server = Server::start(|peer| {
-        while let Some(request) = peer.request()? {
-            std::thread::sleep(Duration::from_millis(200));
-            peer.answer(&request, CREATED)?;
-        }
-        Ok(())
-    });
+    let server = Server::slow(Duration::from_millis(200));
     let ran = run(plan(scenario(server.address, users(3, 100, 2_000))));
     assert_eq!((ran.counts().answered, ran.counts().failed), (3, 0));
     assert!(ran.totals.until_ns < 1_500_000_000, "{} ns", ran.totals.until_ns);
@@ -131,13 +138,7 @@ fn repro_users_who_think_are_there_until_the_end() {
 
 #[test]
 fn iterations_that_are_left_are_dropped() {
-    let server = Server::start(|peer| {
-        while let Some(request) = peer.request()? {
-            std::thread::sleep(Duration::from_millis(20));
-            peer.answer(&request, CREATED)?;
-        }
-        Ok(())
-    });
+    let server = Server::slow(Duration::from_millis(20));
     let duration_max = Duration::from_millis(100);
     for executor in [
         Executor::SharedIterations { users: 2, iterations: 1_000, duration_max, think: think(0) },

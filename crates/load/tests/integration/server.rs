@@ -95,6 +95,17 @@ impl Server {
         })
     }
 
+    /// The same, but each answer takes so long.
+    pub(crate) fn slow(by: Duration) -> Self {
+        Self::start(move |peer| {
+            while let Some(request) = peer.request()? {
+                thread::sleep(by);
+                peer.answer(&request, CREATED)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Connections that were made.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)

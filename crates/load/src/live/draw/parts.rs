@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 use super::super::format;
 use super::super::glance::{Glance, Pressed};
 use super::super::look::Look;
+use crate::report::format::broken;
 
 /// `━━━━━╸──────────  20%  48.0 s left`, as wide as told.
 pub(super) fn bar(glance: &Glance, width: u16, look: &Look) -> Line<'static> {
@@ -118,26 +119,15 @@ pub(super) fn doubts(glance: &Glance, width: usize, look: &Look) -> Vec<Line<'st
 
 /// A text in lines of so many columns, broken at words; what does not fit ends in `…`.
 fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let is_full = lines.len() >= lines_max;
-        let last = lines.last_mut().expect("there is one from the start");
-        let needed = last.chars().count() + 1 + word.chars().count();
-        if last.is_empty() {
-            last.push_str(word);
-        } else if needed <= columns {
-            last.push(' ');
-            last.push_str(word);
-        } else if !is_full {
-            lines.push(word.to_owned());
-        } else {
-            while last.chars().count() + 2 > columns {
-                let Some(cut) = last.rfind(' ') else { break };
-                last.truncate(cut);
-            }
-            last.push_str(" …");
-            break;
+    let mut lines = broken(text, columns);
+    if lines.len() > lines_max {
+        lines.truncate(lines_max);
+        let last = lines.last_mut().expect("there is one at least");
+        while last.chars().count() + 2 > columns {
+            let Some(cut) = last.rfind(' ') else { break };
+            last.truncate(cut);
         }
+        last.push_str(" …");
     }
     lines
 }

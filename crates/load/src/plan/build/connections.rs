@@ -176,7 +176,7 @@ impl Builder {
             // Also of a short run: another may follow it, and ports are slow to find among those that
             // the last one has left in TIME_WAIT.
             Executor::Arrivals(arrivals) => (arrivals.rate_max(), None),
-            users => (USERS_RATE, users.requests_total()),
+            users => (USERS_RATE, users.iterations_total()),
         };
         #[expect(clippy::cast_precision_loss, reason = "rounded up far above it")]
         let total = total.map_or(f64::MAX, |total| total as f64);

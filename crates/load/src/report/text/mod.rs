@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use paint::Paint;
 pub use paint::colour_wanted;
 
-use super::format::printable;
+use super::format::{broken, printable};
 use super::verdict::{Verdict, VerdictKind};
 use super::views::Columns;
 use crate::measure::Totals;
@@ -101,9 +101,6 @@ fn sentence(text: &str, width: Option<usize>) -> Vec<String> {
         quoted ^= c == '`';
         text_kept.push(if quoted && c == ' ' { NO_BREAK } else { c });
     }
-    let options = textwrap::Options::new(width.saturating_sub(4))
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let lines = textwrap::wrap(&text_kept, options).into_iter();
+    let lines = broken(&text_kept, width.saturating_sub(4)).into_iter();
     lines.map(|line| line.replace(NO_BREAK, " ")).collect()
 }

@@ -16,6 +16,28 @@ fn live_view(words: &str) -> String {
     format!("{} {words}", path.display())
 }
 
+/// Shows a run for long. The shell that becomes the program leaves its id for whoever ends it.
+fn run_with_id(terminal: &Terminal) -> String {
+    let id = terminal.folder.path().join("id");
+    let command = live_view("well 600");
+    terminal.run(&format!("sh -c 'echo $$ > {}; exec {command}'", id.display()));
+    terminal.see("Generator");
+    std::fs::read_to_string(&id).expect("it was left")
+}
+
+fn kill(signal: &str, id: &str) {
+    let sent = Command::new("kill").args(["-s", signal, id.trim()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// Ends a run at once.
+fn press_twice(terminal: &Terminal, before: &str) {
+    terminal.press("q");
+    terminal.press("q");
+    terminal.see("after 2 presses");
+    terminal.is_sane(before);
+}
+
 #[test]
 fn a_run_is_seen_and_q_ends_it() {
     let Some(terminal) = Terminal::open("a_run_is_seen_and_q_ends_it", 80, 24) else { return };
@@ -53,11 +75,7 @@ fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     let test = "a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on";
     let Some(terminal) = Terminal::open(test, 80, 24) else { return };
     let before = terminal.mode();
-    let id = terminal.folder.path().join("id");
-    let command = live_view("well 600");
-    terminal.run(&format!("sh -c 'echo $$ > {}; exec {command}'", id.display()));
-    terminal.see("Generator");
-    let id = std::fs::read_to_string(&id).expect("it was left");
+    let id = run_with_id(&terminal);
     for _ in 0..2 {
         terminal.press("C-z");
         terminal.wait("shell", |screen| !screen.contains("Generator"));
@@ -67,8 +85,7 @@ fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
         assert!(screen.contains("Generator") && !screen.contains("ready>"), "{screen}");
     }
     // A stop that cannot be caught leaves the screen as it is; then all of it is drawn anew.
-    let stopped = Command::new("kill").args(["-s", "STOP", id.trim()]).status();
-    assert!(stopped.expect("kill runs").success());
+    kill("STOP", &id);
     terminal.see("ready>");
     // The terminal is as the view has set it, and makes no line's end of Enter.
     terminal.tmux(&["send-keys", "-l", "fg"]);
@@ -77,10 +94,7 @@ fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
         screen.contains("q stops") && !screen.contains("ready>") && !screen.contains("exec")
     });
     assert!(screen.contains("Generator"), "{screen}");
-    terminal.press("q");
-    terminal.press("q");
-    terminal.see("after 2 presses");
-    terminal.is_sane(&before);
+    press_twice(&terminal, &before);
     // Of a job of several all are stopped, else the shell would wait for the others.
     terminal.run(&format!("{} | cat", live_view("well 600")));
     terminal.see("Generator");
@@ -89,10 +103,7 @@ fn a_job_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     terminal.is_sane(&before);
     terminal.run("fg");
     terminal.see("Generator");
-    terminal.press("q");
-    terminal.press("q");
-    terminal.see("after 2 presses");
-    terminal.is_sane(&before);
+    press_twice(&terminal, &before);
 }
 
 /// Nobody could let it go on.
@@ -119,14 +130,8 @@ fn a_signal_that_nobody_catches_leaves_the_terminal_as_it_was() {
     let Some(terminal) = Terminal::open(test, 80, 24) else { return };
     let before = terminal.mode();
     for signal in ["TERM", "INT", "QUIT", "HUP"] {
-        // The shell that becomes the program leaves its id for whoever ends it.
-        let id = terminal.folder.path().join("id");
-        let command = live_view("well 600");
-        terminal.run(&format!("sh -c 'echo $$ > {}; exec {command}'", id.display()));
-        terminal.see("Generator");
-        let id = std::fs::read_to_string(&id).expect("it was left");
-        let sent = Command::new("kill").args(["-s", signal, id.trim()]).status();
-        assert!(sent.expect("kill runs").success());
+        let id = run_with_id(&terminal);
+        kill(signal, &id);
         terminal.wait("shell", |screen| !screen.contains("Generator"));
         terminal.is_sane(&before);
     }
@@ -148,14 +153,8 @@ fn a_program_that_forgets_the_view_is_noticed() {
     let Some(terminal) = Terminal::open(test, 80, 24) else { return };
     let before = terminal.mode();
     // Nothing can give the terminal back then; so this is what the other tests would see.
-    let id = terminal.folder.path().join("id");
-    let command = live_view("well 600");
-    terminal.run(&format!("sh -c 'echo $$ > {}; exec {command}'", id.display()));
-    terminal.see("Generator");
-    let id = std::fs::read_to_string(&id).expect("it was left");
-    assert!(
-        Command::new("kill").args(["-s", "KILL", id.trim()]).status().is_ok_and(|s| s.success())
-    );
+    let id = run_with_id(&terminal);
+    kill("KILL", &id);
     let shows = || terminal.tmux(&["display-message", "-p", "#{alternate_on}"]).stdout;
     assert_eq!(shows().trim_ascii(), b"1", "the view's screen is still there");
     terminal.run("stty sane");
