@@ -135,6 +135,7 @@ pub(crate) struct Core<S> {
     now: Rc<Cell<Duration>>,
     request_ids: Cell<u64>,
     requests: Cell<u64>,
+    refused: Cell<u64>,
 }
 
 impl<S> Core<S> {
@@ -146,8 +147,11 @@ impl<S> Core<S> {
         self.request_ids.replace(self.request_ids.get().wrapping_add(1))
     }
 
-    pub(crate) fn count_request(&self) -> u64 {
-        self.requests.replace(self.requests.get() + 1)
+    /// Counts an answered request and returns how many like it there were before: refused ones (4xx) are
+    /// counted by themselves.
+    pub(crate) fn count_request(&self, status: u16) -> u64 {
+        let count = if (400..500).contains(&status) { &self.refused } else { &self.requests };
+        count.replace(count.get() + 1)
     }
 }
 
@@ -180,6 +184,7 @@ fn run_core<S: Service>(
             now: Rc::new(Cell::new(clock::now())),
             request_ids: Cell::new(first_id),
             requests: Cell::new(0),
+            refused: Cell::new(0),
         });
         let stage = core.control.watch();
         for listener in listeners {

@@ -1,5 +1,6 @@
 //! Binding: a listener for each core on each address, so that the kernel spreads connections.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 
@@ -16,11 +17,14 @@ const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// It is not HOST:PORT.
-    #[error("`{0}` is not an address; write HOST:PORT, such as localhost:3000")]
-    Address(String),
+    /// It is not HOST:PORT; what it is instead, and what to write.
+    #[error("`{0}` {1}")]
+    Address(String, String),
+    /// It is given more than once.
+    #[error("{0} is given twice; remove one of them")]
+    Twice(SocketAddr),
     /// The host is unknown.
-    #[error("the host of `{0}` is not known here ({1}); write a name or address of this machine")]
+    #[error("the host of `{0}` cannot be resolved ({1}); write a name or address of this machine")]
     Unknown(String, io::Error),
     /// Another process listens there.
     #[error("{0} is in use by another process; choose another port, or end that process")]
@@ -33,7 +37,10 @@ pub enum BindError {
 /// The addresses that `text` stands for: `localhost` is 127.0.0.1 and ::1, since Node resolves it to
 /// the latter first.
 pub fn resolve(text: &str) -> Result<Vec<SocketAddr>, BindError> {
-    let wrong = || BindError::Address(text.to_owned());
+    let wrong = || BindError::Address(text.to_owned(), mistake(text));
+    if text.starts_with(':') || text.contains("://") {
+        return Err(wrong());
+    }
     if let Some(port) = text.strip_prefix("localhost:") {
         let port = port.parse().map_err(|_| wrong())?;
         return Ok(vec![
@@ -49,14 +56,35 @@ pub fn resolve(text: &str) -> Result<Vec<SocketAddr>, BindError> {
     if addresses.is_empty() { Err(wrong()) } else { Ok(addresses) }
 }
 
+/// What is wrong with an address that is not HOST:PORT, and one that works.
+fn mistake(text: &str) -> String {
+    if let Some((_, rest)) = text.split_once("://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        return format!("is a URL; write HOST:PORT alone: {authority}");
+    }
+    match text.rsplit_once(':') {
+        Some(("", port)) => {
+            format!("has no host; write localhost:{port}, or 0.0.0.0:{port} for every interface")
+        }
+        Some((host, port)) if port.parse::<u16>().is_err() => {
+            format!("has no port from 0 to 65535; write HOST:PORT, such as {host}:3000")
+        }
+        _ => "is not an address; write HOST:PORT, such as localhost:3000".to_owned(),
+    }
+}
+
 /// Listens on every address that `texts` stand for, `cores` times each. Port 0 becomes one free port
 /// for all. Returns a list of listeners for each core.
 pub fn bind(texts: &[String], cores: usize) -> Result<Vec<Vec<TcpListener>>, BindError> {
     let mut by_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut bound = HashSet::new();
     for text in texts {
         let addresses = resolve(text)?;
         let mut port = 0;
         for (place, mut address) in addresses.iter().copied().enumerate() {
+            if address.port() != 0 && !bound.insert(address) {
+                return Err(BindError::Twice(address));
+            }
             if address.port() == 0 {
                 address.set_port(port);
             }
@@ -142,13 +170,30 @@ mod tests {
         );
         assert!(!all_loopback(&["0.0.0.0:1".to_owned()]).expect("it resolves"));
         for wrong in ["", "localhost", "localhost:x", "a.invalid:x"] {
-            assert!(matches!(resolve(wrong), Err(BindError::Address(_))), "{wrong}");
+            assert!(matches!(resolve(wrong), Err(BindError::Address(..))), "{wrong}");
         }
         for unknown in ["300.1.1.1:1", "no.such.host.invalid:1"] {
             let refused = resolve(unknown).expect_err("there is no such host");
             assert!(matches!(refused, BindError::Unknown(..)), "{refused}");
             assert!(refused.to_string().contains(unknown), "{refused}");
         }
+    }
+
+    #[test]
+    fn repro_a_mistake_in_an_address_is_answered_with_one_that_works() {
+        fn check(text: &str, expected: &str) {
+            let said = resolve(text).expect_err("it is not an address").to_string();
+            assert!(said.contains(text) && said.contains(expected), "{said}");
+        }
+        check("http://localhost:3000", "write HOST:PORT alone: localhost:3000");
+        check("https://10.0.0.1:443/api/usages", "write HOST:PORT alone: 10.0.0.1:443");
+        check(":4510", "write localhost:4510, or 0.0.0.0:4510");
+        check("localhost:80000", "has no port from 0 to 65535");
+        check("127.0.0.1:80000", "such as 127.0.0.1:3000");
+        check("localhost:", "such as localhost:3000");
+        check("4510", "write HOST:PORT, such as localhost:3000");
+        let twice = ["localhost:4510", "127.0.0.1:4510"].map(str::to_owned);
+        assert!(matches!(bind(&twice, 1), Err(BindError::Twice(_) | BindError::InUse(_))));
     }
 
     #[test]

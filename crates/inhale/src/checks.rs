@@ -1,6 +1,8 @@
 //! What can be known to be wrong before sockets are taken. With `--takeover` that is the last moment
 //! for it: the server that hands them over ends, and then nobody would serve.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use journal::StoreMeta;
 use journal::disk::RealDisk;
@@ -45,8 +47,23 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
     if let Some((_, why)) = serves_nobody.into_iter().find(|(is_so, _)| *is_so) {
         bail!(why);
     }
+    let (api, admin) = (addresses(&flags.listen)?, addresses(&flags.admin_listen)?);
+    if let Some(shared) = api.iter().find(|address| address.port() != 0 && admin.contains(address))
+    {
+        bail!(
+            "--listen and --admin-listen are both {shared}; give each a port of its own, such as \
+             --admin-listen {}:{}",
+            shared.ip(),
+            shared.port().checked_add(1).unwrap_or(3001)
+        );
+    }
     let checked = config.journal.validate().and_then(|()| config.validate());
     checked.map_err(|why| anyhow!("cannot open the store in {}: {why}", flags.data.display()))
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
+    let resolved = texts.iter().map(|text| edge::listen::resolve(text));
+    Ok(resolved.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// Whether this process may use the journal that it is about to take over, and is meant to. Nothing

@@ -1,11 +1,13 @@
 //! Where a setting comes from: a flag, else the environment, else the configuration file, else the
 //! default. One pass over clap's own argument table serves all four, so that no list is kept twice.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -34,7 +36,7 @@ impl ConfigFile {
         for (name, value) in whole {
             let toml::Value::Table(table) = value else {
                 bail!(
-                    "{}: `{name}` stands outside a table; settings of the server go under [serve]",
+                    "{}: `{name}` is outside a table; put the server's settings under [serve]",
                     path.display()
                 );
             };
@@ -55,44 +57,66 @@ impl ConfigFile {
             let command = root.find_subcommand(table).filter(|_| table == "serve");
             let Some(command) = command else {
                 bail!(
-                    "{}: there is no [{table}] table; the one there is: [serve]",
+                    "{}: unknown table [{table}]; the only table is [serve]",
                     self.path.display()
                 );
             };
             for (key, values) in keys {
-                if !command
-                    .get_arguments()
-                    .any(|arg| is_setting(arg) && arg.get_long() == Some(key))
-                {
+                let settings = command.get_arguments().filter(|arg| is_setting(arg));
+                let names: Vec<&str> = settings.filter_map(Arg::get_long).collect();
+                if !names.contains(&key.as_str()) {
+                    let dashed = key.replace('_', "-").to_lowercase();
+                    let hint = environment::nearest(&dashed, &names)
+                        .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
                     bail!(
-                        "{}: [{table}] has no setting `{key}`; `inhale {table} --help` lists them",
+                        "{}: [{table}] has no setting `{key}`{hint}; `inhale {table} --help` lists the settings",
                         self.path.display()
                     );
                 }
-                self.check_values(root, table, key, values)?;
+                check_values(root, key, values)
+                    .with_context(|| format!("{}: [{table}] {key}", self.path.display()))?;
             }
         }
         Ok(())
     }
-
-    /// Tries the values as flags, so that a refusal may say where they stand.
-    fn check_values(
-        &self,
-        root: &Command,
-        table: &str,
-        key: &str,
-        values: &[String],
-    ) -> Result<()> {
-        let typed = values.iter().map(|value| format!("--{key}={value}"));
-        let words = ["inhale", table].map(str::to_owned).into_iter().chain(typed);
-        if let Err(error) = root.clone().try_get_matches_from(words) {
-            let text = error.render().to_string();
-            let why = text.lines().next().unwrap_or_default();
-            bail!("{}: {}", self.path.display(), why.trim_start_matches("error: "));
-        }
-        Ok(())
-    }
 }
+
+/// Tries the values of the server's setting `key` as flags: where they come from, clap does not know.
+fn check_values(root: &Command, key: &str, values: &[String]) -> Result<()> {
+    let typed = values.iter().map(|value| format!("--{key}={value}"));
+    let words = ["inhale", "serve"].map(str::to_owned).into_iter().chain(typed);
+    let Err(error) = root.clone().try_get_matches_from(words) else { return Ok(()) };
+    let text = error.render().to_string();
+    // Without the lines about usage and help, which are about flags.
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("For more"));
+    let said: Vec<_> = said.filter(|line| !line.is_empty()).collect();
+    bail!("{}", said.join(" ").trim_start_matches("error: "))
+}
+
+/// Refuses a value in the environment by the name of its variable, if one is at fault.
+fn check_variables(root: &Command, layered: &[&str]) -> Result<()> {
+    for name in layered.iter().filter_map(|name| root.find_subcommand(name)) {
+        for key in name.get_arguments().filter(|arg| is_setting(arg)).filter_map(Arg::get_long) {
+            let variable = variable_of(key);
+            let Ok(value) = std::env::var(&variable) else { continue };
+            let is_list = |arg: &&Arg| arg.get_long() == Some(key) && is_list(arg);
+            let values: Vec<_> = match name.get_arguments().any(|arg| is_list(&arg)) {
+                true => value.split(LIST_SEPARATOR).map(str::to_owned).collect(),
+                false => vec![value],
+            };
+            check_values(root, key, &values).context(variable)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a setting may have several values: repeated as a flag, an array in the file.
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// What separates the values of a list in a variable, and in a flag that is given once.
+const LIST_SEPARATOR: char = ',';
 
 /// A TOML value as the strings somebody would type on the command line.
 fn typed_values(value: &toml::Value) -> Result<Vec<String>> {
@@ -143,6 +167,7 @@ fn layer(root: Command, layered: &[&str], file: &ConfigFile) -> Command {
                 let from_file = table.and_then(|keys| keys.get(&long)).cloned();
                 command.mut_arg(id, |arg| {
                     let arg = arg.env(variable_of(&long)).hide_env(true);
+                    let arg = if is_list(&arg) { arg.value_delimiter(LIST_SEPARATOR) } else { arg };
                     match from_file {
                         Some(values) => arg.default_values(values),
                         None => arg,
@@ -158,7 +183,7 @@ fn layer(root: Command, layered: &[&str], file: &ConfigFile) -> Command {
 pub(crate) struct Parsed {
     pub(crate) matches: ArgMatches,
     pub(crate) file: ConfigFile,
-    /// Variables that begin as settings do, and are none.
+    /// Variables that begin as settings do, but do not belong to one.
     pub(crate) strangers: Vec<String>,
 }
 
@@ -177,8 +202,17 @@ pub(crate) fn parse(root: Command, layered: &[&str], args: Vec<OsString>) -> Res
     };
     file.check(&root)?;
     let known = variables(&root, layered);
-    let matches = layer(root, layered, &file).try_get_matches_from(&args);
-    let matches = matches.unwrap_or_else(|error| exit(&error, &args));
+    let matches = match layer(root.clone(), layered, &file).try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            if error.use_stderr()
+                && args.get(1).is_some_and(|word| layered.iter().any(|l| word == l))
+            {
+                check_variables(&root, layered)?;
+            }
+            exit(&error, &args)
+        }
+    };
     let mut strangers = Vec::new();
     if matches.subcommand_name().is_some_and(|name| layered.contains(&name)) {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -198,11 +232,17 @@ fn variables(root: &Command, layered: &[&str]) -> Vec<String> {
     names
 }
 
-/// Tells what clap has to say and ends: with 2 when it is an error, as everywhere, but for `load`
-/// with k6's code for it.
+/// Prints what clap reports and exits: with 2 for an error, as everywhere, but for `load` with k6's code.
 fn exit(error: &clap::Error, args: &[OsString]) -> ! {
-    // Nobody is left to tell when even that fails.
+    // Nothing can be reported when even that fails.
     let _ = error.print();
+    let word = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if error.kind() == ErrorKind::UnknownArgument
+        && word.is_some_and(|word| !word.starts_with('-'))
+        && args.get(1).is_some_and(|command| command != "load" && command != "prove")
+    {
+        errln!("\n  tip: name the store's directory with `--data DIR`");
+    }
     let is_load = args.get(1).is_some_and(|word| word == "load");
     let code = if error.use_stderr() && is_load {
         i32::from(load::outcome::exit::CONFIGURATION)
@@ -213,12 +253,12 @@ fn exit(error: &clap::Error, args: &[OsString]) -> ! {
 }
 
 /// One setting in force.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Setting {
     /// The flag's name without dashes, which is also the file's key.
     pub name: String,
-    /// As it would be typed; several when the flag may be repeated.
-    pub values: Vec<String>,
+    /// As the file would have it; `None` when it is not set.
+    pub value: Option<toml::Value>,
     /// `default`, `flag --x`, `environment INHALE_X` or `file PATH`.
     pub source: String,
 }
@@ -232,10 +272,12 @@ pub(crate) fn in_force(command: &Command, matches: &ArgMatches, file: &ConfigFil
         .map(|arg| {
             let long = arg.get_long().unwrap_or_default().to_owned();
             let id = arg.get_id().as_str();
-            let values = matches
-                .get_raw(id)
-                .map(|raw| raw.map(|value| value.to_string_lossy().into_owned()).collect())
-                .unwrap_or_default();
+            let typed = |raw: &std::ffi::OsStr| typed_value(arg, &raw.to_string_lossy());
+            let values: Vec<_> = matches.get_raw(id).unwrap_or_default().map(typed).collect();
+            let value = match is_list(arg) {
+                true => Some(toml::Value::Array(values)),
+                false => values.into_iter().next(),
+            };
             let source = match matches.value_source(id) {
                 Some(ValueSource::CommandLine) => format!("flag --{long}"),
                 Some(ValueSource::EnvVariable) => format!("environment {}", variable_of(&long)),
@@ -244,9 +286,25 @@ pub(crate) fn in_force(command: &Command, matches: &ArgMatches, file: &ConfigFil
                 }
                 _ => "default".to_owned(),
             };
-            Setting { name: long, values, source }
+            Setting { name: long, value, source }
         })
         .collect()
+}
+
+/// A value in the type that the file would have it in.
+fn typed_value(arg: &Arg, text: &str) -> toml::Value {
+    let parsed = arg.get_value_parser().type_id();
+    let is = |kind: TypeId| parsed == kind;
+    let whole =
+        [TypeId::of::<usize>(), TypeId::of::<u64>(), TypeId::of::<u32>(), TypeId::of::<u16>()];
+    let typed = if is(TypeId::of::<bool>()) {
+        text.parse().ok().map(toml::Value::Boolean)
+    } else if whole.into_iter().any(is) {
+        text.parse().ok().map(toml::Value::Integer)
+    } else {
+        None
+    };
+    typed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -285,7 +343,10 @@ mod tests {
             .iter()
             .map(|(name, values, source)| Setting {
                 name: (*name).to_owned(),
-                values: values.iter().map(|value| (*value).to_owned()).collect(),
+                value: Some(match values {
+                    [one] if *name != "many" => (*one).into(),
+                    _ => values.to_vec().into(),
+                }),
                 source: (*source).to_owned(),
             })
             .collect();

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::clock::monotonic;
 use crate::descriptors;
+use crate::flags::CONNECTIONS_MAX;
 use crate::units::{Rate, parse_rate, size_text};
 
 /// Bytes a usage takes on disk in the worst case that this estimate allows for: a journal frame not
@@ -37,8 +38,8 @@ pub(crate) struct DoctorFlags {
     #[arg(long, value_name = "DIR", default_value = "./inhale-data")]
     data: PathBuf,
     /// Connections open at once that the server must hold
-    #[arg(long, value_name = "N", default_value = "10000")]
-    connections: u64,
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX)]
+    connections: usize,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -74,13 +75,7 @@ pub(crate) fn run(flags: &DoctorFlags) -> Result<bool> {
     let per_second = flags.rate.per_second();
     let findings = [
         file_descriptors(flags.connections),
-        kernel_number(
-            "listen backlog",
-            "net.core.somaxconn",
-            4096,
-            65535,
-            "connections that arrive at once wait here; when it is full they are dropped",
-        ),
+        listen_backlog(per_second),
         port_range(per_second),
         sync_latency(&syncs),
         free_space(&disk_dir, per_second)?,
@@ -134,15 +129,22 @@ fn existing_ancestor(path: &Path) -> PathBuf {
     whole.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
-fn file_descriptors(connections: u64) -> Finding {
-    let needed = connections.saturating_add(descriptors::BESIDE_CONNECTIONS);
+fn file_descriptors(connections: usize) -> Finding {
+    let needed = (connections as u64).saturating_add(descriptors::BESIDE_CONNECTIONS);
     // The hard limit: the server raises the soft one itself.
     let allowed = descriptors::allowed();
+    let admitted = descriptors::connections_within(allowed, connections);
     Finding {
         what: "file descriptors",
-        verdict: if allowed >= needed { Verdict::Good } else { Verdict::Bad },
-        found: format!("{allowed} allowed"),
-        wanted: format!("{needed}: one a connection, and those of the store"),
+        verdict: match admitted {
+            _ if allowed >= needed => Verdict::Good,
+            admitted if admitted >= connections / 2 => Verdict::Warn,
+            _ => Verdict::Bad,
+        },
+        found: format!("{allowed} allowed: the server admits {admitted} connections"),
+        wanted: format!(
+            "{needed}: {connections} connections (--connections) and the store's files"
+        ),
         mend: Some(format!(
             "ulimit -n {needed}    # as root; for good: LimitNOFILE={needed} in the service's unit"
         )),
@@ -154,21 +156,25 @@ fn read_numbers(path: &str) -> Option<Vec<u64>> {
     text.split_whitespace().map(|word| word.parse().ok()).collect()
 }
 
-fn kernel_number(what: &'static str, name: &str, least: u64, advised: u64, why: &str) -> Finding {
-    let path = format!("/proc/sys/{}", name.replace('.', "/"));
-    let value = read_numbers(&path).and_then(|numbers| numbers.first().copied());
+/// Connections that arrive while none is accepted wait in the backlog; when it is full they are dropped.
+fn listen_backlog(per_second: f64) -> Finding {
+    const NAME: &str = "net.core.somaxconn";
+    let value =
+        read_numbers("/proc/sys/net/core/somaxconn").and_then(|numbers| numbers.first().copied());
+    // The kernel's own default is enough for any small rate, and the server asks for no more than 65,535.
+    let seconds_of_arrivals = |seconds: f64| ((per_second * seconds) as u64).clamp(128, 65_535);
+    let (least, advised) = (seconds_of_arrivals(0.25), seconds_of_arrivals(4.0));
     Finding {
-        what,
+        what: "listen backlog",
         verdict: match value {
             Some(value) if value >= advised => Verdict::Good,
-            Some(value) if value >= least => Verdict::Warn,
-            Some(_) => Verdict::Bad,
-            None => Verdict::Warn,
+            Some(value) if value < least => Verdict::Bad,
+            _ => Verdict::Warn,
         },
         found: value
-            .map_or_else(|| format!("{name} cannot be read"), |value| format!("{name} = {value}")),
-        wanted: format!("{advised}: {why}"),
-        mend: Some(format!("sudo sysctl -w {name}={advised}")),
+            .map_or_else(|| format!("{NAME} cannot be read"), |value| format!("{NAME} = {value}")),
+        wanted: format!("{advised}: the connections of four seconds, if each usage has a new one"),
+        mend: Some(format!("sudo sysctl -w {NAME}={advised}")),
     }
 }
 
@@ -318,17 +324,31 @@ fn clock_is_synchronised() -> Option<bool> {
 }
 
 fn key_memory(per_second: f64) -> Finding {
-    let keys = per_second * 86_400.0 * 30.0;
+    let keys_a_day = per_second * 86_400.0;
+    let needed = keys_a_day * 30.0 * KEY_FILTER_BYTES + NEWEST_FILTERS_BYTES;
+    let memory = memory_bytes();
+    // The other half is for the index's cache, requests, and the page cache.
+    let room = memory.map_or(f64::INFINITY, |bytes| bytes as f64 / 2.0);
+    let days = ((room - NEWEST_FILTERS_BYTES) / (keys_a_day * KEY_FILTER_BYTES)).max(1.0) as u64;
+    let memory = memory.map_or_else(|| "unknown".to_owned(), size_text);
     Finding {
         what: "idempotency keys",
-        verdict: Verdict::Good,
+        verdict: if needed <= room { Verdict::Good } else { Verdict::Warn },
         found: format!(
-            "if every usage had a key, 30 days of them would want about {} of memory for filters",
-            size_text((keys * KEY_FILTER_BYTES + NEWEST_FILTERS_BYTES) as u64)
+            "{} of memory for the keys of 30 days, if every usage has one; this machine has {memory}",
+            size_text(needed as u64)
         ),
-        wanted: String::new(),
-        mend: None,
+        wanted: "at most half of the memory; a shorter key window, or keys on fewer usages"
+            .to_owned(),
+        mend: Some(format!("inhale serve --key-window {days}days")),
     }
+}
+
+/// The machine's memory, from /proc/meminfo.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -337,10 +357,27 @@ mod tests {
 
     #[test]
     fn a_limit_below_what_is_needed_is_bad_and_names_the_command() {
-        let finding = file_descriptors(u64::MAX / 2);
+        let finding = file_descriptors(usize::MAX / 2);
         assert_eq!(finding.verdict, Verdict::Bad);
         assert!(finding.mend.expect("there is a mend").starts_with("ulimit -n "));
         assert_eq!(file_descriptors(0).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn repro_a_low_rate_asks_for_a_small_backlog() {
+        let wanted = |per_second| {
+            let wanted = listen_backlog(per_second).wanted;
+            wanted.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(0u64)
+        };
+        assert_eq!((wanted(1.0), wanted(100.0), wanted(16_667.0)), (128, 400, 65_535));
+    }
+
+    #[test]
+    fn repro_keys_that_do_not_fit_the_memory_are_not_called_good() {
+        assert_eq!(key_memory(1.0).verdict, Verdict::Good);
+        let finding = key_memory(1e9);
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert!(finding.mend.is_some_and(|mend| mend.contains("--key-window 1days")));
     }
 
     #[test]

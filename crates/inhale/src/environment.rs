@@ -24,11 +24,7 @@ pub(crate) fn strangers(
     let mut strangers: Vec<_> = ours.filter(|name| !known.contains(name)).collect();
     strangers.sort_unstable();
     for stranger in &strangers {
-        let upper = stranger.to_uppercase();
-        let distance = |name: &&String| strsim::damerau_levenshtein(&upper, name);
-        if let Some(nearest) = known.iter().min_by_key(distance)
-            && distance(&nearest) <= WRONG_LETTERS_MAX
-        {
+        if let Some(nearest) = nearest(&stranger.to_uppercase(), known) {
             bail!(
                 "there is no setting for the variable {stranger}; did you mean {nearest}? \
                  `inhale serve --help` lists the settings"
@@ -36,6 +32,13 @@ pub(crate) fn strangers(
         }
     }
     Ok(strangers)
+}
+
+/// The name that `misspelt` nearly is, if there is one.
+pub(crate) fn nearest<'a>(misspelt: &str, names: &'a [impl AsRef<str>]) -> Option<&'a str> {
+    let distance = |name: &&str| strsim::damerau_levenshtein(misspelt, name);
+    let nearest = names.iter().map(AsRef::as_ref).min_by_key(distance)?;
+    (distance(&nearest) <= WRONG_LETTERS_MAX).then_some(nearest)
 }
 
 #[cfg(test)]

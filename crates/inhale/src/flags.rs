@@ -7,6 +7,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
+use crate::units::{parse_duration, parse_retention, parse_size};
+
+/// Connections open at once, unless set otherwise.
+pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+
 /// Where usages are taken in and kept, and what bounds hold while doing so.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ServeFlags {
@@ -49,7 +54,7 @@ pub(crate) struct ServeFlags {
     pub store_number: u16,
 
     /// Keep usages for this long at least; without it they are kept for ever
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Store")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_retention, help_heading = "Store")]
     pub retain: Option<Duration>,
 
     /// Say that the clock is right although it jumped; until then nothing expires and no key is forgotten
@@ -58,100 +63,127 @@ pub(crate) struct ServeFlags {
 
     /// Refuse usages (507) once the journal takes this much disk; nothing is ever deleted for it, and
     /// only a start may pass it, by one small segment
-    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Store")]
     pub journal_bytes_max: Option<ByteSize>,
 
     /// Refuse usages (507) when less than this would stay free on the disk
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size, help_heading = "Store")]
     pub disk_reserve: ByteSize,
 
     /// Size of one journal file
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Store")]
     pub segment_size: ByteSize,
 
     /// Least time between two syncs of the disk; gathers usages while it lasts, never delays a lone one
-    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = humantime::parse_duration, help_heading = "Store")]
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = parse_duration, help_heading = "Store")]
     pub commit_spacing: Duration,
 
     /// Usages waiting for the disk may take this much memory; beyond it new ones get 503
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_size, help_heading = "Store")]
     pub pending_max: ByteSize,
 
     /// Usages not yet in the index may take this much memory; beyond it new ones get 503
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Store")]
     pub tail_max: ByteSize,
 
     /// Whether the index for reads is kept; without it only receipts by id are answered and keyed usages get 503
-    #[arg(long, value_name = "ON|OFF", default_value = "on", help_heading = "Store")]
+    #[arg(
+        long,
+        value_name = "ON|OFF",
+        default_value = "on",
+        ignore_case = true,
+        help_heading = "Store"
+    )]
     pub index: Switch,
 
     /// Memory for the index's cache
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Store")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Store")]
     pub index_cache: ByteSize,
 
     /// How long an idempotency key is remembered
-    #[arg(long, value_name = "DURATION", default_value = "30days", value_parser = humantime::parse_duration, help_heading = "Store")]
+    #[arg(long, value_name = "DURATION", default_value = "30days", value_parser = parse_duration, help_heading = "Store")]
     pub key_window: Duration,
 
     /// Fields a usage does not have: refuse them by name, or keep them in its attributes
-    #[arg(long, value_name = "WHAT", default_value = "refuse", help_heading = "Requests")]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "refuse",
+        ignore_case = true,
+        help_heading = "Requests"
+    )]
     pub unknown_fields: UnknownFieldsFlag,
 
     /// Time for a request's head to arrive
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
     pub header_timeout: Duration,
 
     /// Time for a request's body to arrive
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
     pub body_timeout: Duration,
 
     /// Time a connection may stay open without a request
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration, help_heading = "Requests")]
     pub idle_timeout: Duration,
 
     /// Time for a summary, of which one that reads many usages may need seconds; then it gets 503
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
     pub summary_timeout: Duration,
 
     /// Connections open at once, over all cores
-    #[arg(long, value_name = "N", default_value = "20000", help_heading = "Requests")]
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX, help_heading = "Requests")]
     pub connections_max: usize,
 
     /// Bytes of request bodies in memory at once, over all cores; beyond it new ones get 503
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Requests")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Requests")]
     pub bodies_max: ByteSize,
 
     /// On SIGTERM: time between /readyz failing and the listener closing, for load balancers to notice
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration, help_heading = "Stopping")]
     pub shutdown_delay: Duration,
 
     /// Grace in which an idle connection may send one more request before it is closed
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_grace: Duration,
 
     /// Time after which a stop no longer waits for requests in flight; after a takeover 45 s at most
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration, help_heading = "Stopping")]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration, help_heading = "Stopping")]
     pub shutdown_timeout: Duration,
 
-    /// Least severity that is logged
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
+    /// Minimum log level
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        ignore_case = true,
+        help_heading = "Logs"
+    )]
     pub log_level: LogLevel,
 
-    /// Log one of this many successful requests; 0 logs none. Errors and slow requests are always logged
+    /// Format of log lines on standard error
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "auto",
+        ignore_case = true,
+        help_heading = "Logs"
+    )]
+    pub log_format: LogFormat,
+
+    /// Log one in this many successful requests, and one in a hundredth as many refused ones (4xx);
+    /// 0 logs neither. Server errors and slow requests are always logged
     #[arg(long, value_name = "N", default_value = "10000", help_heading = "Logs")]
     pub log_sample: u32,
 
     /// A request that takes longer than this is slow
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = humantime::parse_duration, help_heading = "Logs")]
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration, help_heading = "Logs")]
     pub log_slow: Duration,
 }
 
-/// `on` or `off`.
+/// `on` or `off`. What that means says the flag, so the values have no help of their own.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Switch {
-    /// Kept.
     On,
-    /// Not kept.
     Off,
 }
 
@@ -164,15 +196,26 @@ pub(crate) enum UnknownFieldsFlag {
     Keep,
 }
 
+/// How log lines are written.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// `text` on a terminal, `json` elsewhere
+    Auto,
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
 /// Severities, as `tracing` has them.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogLevel {
-    /// Only what broke.
+    /// Failures
     Error,
-    /// And what may break.
+    /// Failures and warnings
     Warn,
-    /// And what happened.
+    /// Normal operation too
     Info,
-    /// And how.
+    /// Details for troubleshooting
     Debug,
 }

@@ -1,6 +1,6 @@
 //! `inhale journal …`: looks after a store while no server runs on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -46,6 +46,16 @@ pub(crate) struct StoreFlags {
     json: bool,
 }
 
+impl JournalCommand {
+    /// The directory of the store.
+    pub(crate) fn data(&self) -> &Path {
+        match self {
+            Self::Check(store) | Self::Rebuild(store) => &store.data,
+            Self::Repair(flags) => &flags.store.data,
+        }
+    }
+}
+
 /// Runs the subcommand: `true` when what it looked at is well.
 pub(crate) fn run(command: &JournalCommand) -> Result<bool> {
     match command {
@@ -67,7 +77,10 @@ fn bar(unit: &str) -> ProgressBar {
 fn open_disk(flags: &StoreFlags) -> Result<RealDisk> {
     let dir = store::Config::new(&flags.data).journal_dir();
     if !dir.is_dir() {
-        bail!("there is no store in {} (--data)", flags.data.display());
+        bail!(
+            "there is no store in {}; name its directory with --data DIR, as for `inhale serve`",
+            flags.data.display()
+        );
     }
     RealDisk::open(&dir).with_context(|| format!("opening {}", dir.display()))
 }
@@ -267,7 +280,7 @@ mod tests {
             let data = folder.path().join("misspelt");
             let refused = run(&command(StoreFlags { data: data.clone(), json: false }));
             let why = refused.expect_err("there is no store").to_string();
-            assert!(why.contains("misspelt (--data)"), "{why}");
+            assert!(why.contains("misspelt;") && why.contains("--data DIR"), "{why}");
             assert!(!data.exists());
         };
         check(JournalCommand::Check);

@@ -26,6 +26,7 @@ mod environment;
 mod flags;
 mod journal_commands;
 mod load;
+mod lock_holder;
 mod prove;
 mod serve;
 mod takeover;
@@ -38,7 +39,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::json;
 
-use config::{ConfigFile, Parsed};
+use config::{ConfigFile, Parsed, Setting};
 use flags::ServeFlags;
 
 /// Every request allocates some seven times and frees as often, next to buffers of whole batches,
@@ -46,12 +47,22 @@ use flags::ServeFlags;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Takes in medication usages from connected inhalers, and answers only once each is safe on disk.
+/// clap wraps what it is given as `after_help`, also within the JSON of an example. A template's own text it
+/// prints as it stands; a shell takes these lines at any width.
+const HELP_TEMPLATE: &str = r#"{about-with-newline}
+{usage-heading} {usage}
+
+{all-args}
+
+Start with `inhale serve`, then:
+  curl -i http://localhost:3000/api/usages -H 'Content-Type: application/json' \
+    -d '{"patientId":"100","timestamp":"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)","medication":"Albuterol"}'
+"#;
+
+/// Stores medication usages from connected inhalers, and acknowledges each only once it is safe on disk.
 #[derive(Parser)]
 #[command(name = "inhale", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(
-    after_help = "Start with `inhale serve`, then:\n  curl -i http://localhost:3000/api/usages -H 'Content-Type: application/json' \\\n    -d '{\"patientId\":\"100\",\"timestamp\":\"Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)\",\"medication\":\"Albuterol\"}'"
-)]
+#[command(help_template = HELP_TEMPLATE)]
 struct CommandLine {
     #[command(subcommand)]
     command: Commands,
@@ -59,25 +70,25 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Commands {
-    /// Take usages in over HTTP and keep them
+    /// Accept usages over HTTP and store them
     Serve(Layered),
-    /// Print the settings `inhale serve` would run with, and where each comes from
+    /// Print the settings that `inhale serve` would use, and where each comes from
     Config(ConfigFlags),
-    /// Check, repair or index a journal while no server runs on it
+    /// Check or repair a journal, or rebuild its index, while no server runs on it
     #[command(subcommand)]
     Journal(journal_commands::JournalCommand),
-    /// Crash a server under load again and again, and show that nothing acknowledged is lost
+    /// Crash a server under load repeatedly, and verify that no acknowledged usage is lost
     Prove(prove::ProveFlags),
-    /// Send requests at a rate or from users, and tell how the server did
+    /// Send requests at a rate or from virtual users, and report how the server performed
     Load(Box<load::LoadCommand>),
-    /// Check what a rate needs of this machine, and print the command that mends each shortage
+    /// Check whether this machine can sustain a rate, and print the command that fixes each shortage
     Doctor(doctor::DoctorFlags),
 }
 
 /// The server's settings, and the file that may hold some of them.
 #[derive(Args)]
 #[command(
-    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file.\nNames that are misspelt are refused; another variable that begins with INHALE_ is warned of."
+    after_help = "Each setting can also come from the environment (--drain-grace: INHALE_DRAIN_GRACE; a list separated by commas) or from the [serve] table of the file given by --config. Flags override environment variables, which override the file. Misspelt names are refused; other variables that begin with INHALE_ cause a warning."
 )]
 struct Layered {
     /// TOML file with a [serve] table of settings named as the flags are
@@ -103,24 +114,38 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            errln!("inhale: {error:#}");
+            errln!("inhale: {}", message(&error));
             ExitCode::from(2)
         }
     }
 }
 
+/// The error with its causes. One that its effect already states, as errors of libraries do, is not repeated.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if parts.last().is_none_or(|stated| !stated.ends_with(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
+}
+
 /// Runs the subcommand: failure when what it looked at is not well. Errors exit with 2.
 fn run(parsed: &Parsed) -> Result<ExitCode> {
     let is_well = match CommandLine::from_arg_matches(&parsed.matches)?.command {
-        Commands::Serve(flags) => serve::run(&flags.settings, &parsed.strangers).map(|()| true),
+        Commands::Serve(flags) => serve::run(&flags.settings, &parsed.strangers)
+            .map(|()| true)
+            .map_err(|error| lock_holder::named(error, &flags.settings.data)),
         Commands::Config(flags) => {
             for name in &parsed.strangers {
-                errln!("warning: the variable {name} stands for no setting; it is passed over");
+                errln!("warning: no setting belongs to the variable {name}; ignoring it");
             }
             print_config(&flags, &parsed.matches, &parsed.file);
             Ok(true)
         }
-        Commands::Journal(command) => journal_commands::run(&command),
+        Commands::Journal(command) => journal_commands::run(&command)
+            .map_err(|error| lock_holder::named(error, command.data())),
         Commands::Prove(flags) => prove::run(&flags),
         Commands::Doctor(flags) => doctor::run(&flags),
         // Its exit codes are k6's.
@@ -138,21 +163,19 @@ fn print_config(flags: &ConfigFlags, matches: &ArgMatches, file: &ConfigFile) {
         let all: serde_json::Map<_, _> = settings
             .into_iter()
             .map(|setting| {
-                (setting.name, json!({ "values": setting.values, "source": setting.source }))
+                (setting.name, json!({ "value": setting.value, "source": setting.source }))
             })
             .collect();
         outln!("{}", serde_json::Value::Object(all));
         return;
     }
     outln!("[serve]");
-    for setting in settings {
-        let values: Vec<_> = setting.values.iter().map(|value| format!("{value:?}")).collect();
-        let line = match values.as_slice() {
-            [] => format!("# {} is not set", setting.name),
-            [one] => format!("{} = {one}", setting.name),
-            many => format!("{} = [{}]", setting.name, many.join(", ")),
+    for Setting { name, value, source } in settings {
+        let line = match value {
+            Some(value) => format!("{name} = {value}"),
+            None => format!("# {name} is not set"),
         };
-        outln!("{line:<44} # {}", setting.source);
+        outln!("{line:<44} # {source}");
     }
 }
 

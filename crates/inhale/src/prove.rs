@@ -26,7 +26,7 @@ use server::ServerProcess;
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ProveFlags {
     /// Crashes in each place: a kill each, and with root a power cut of ext4 and one of XFS each
-    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     cycles: u32,
     /// Directory to work in; choose one on the disk in question. Made if missing, emptied afterwards
     #[arg(long, value_name = "DIR", default_value = "./inhale-prove")]
@@ -180,9 +180,14 @@ fn cycles(flags: &ProveFlags, place: &mut Place) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The loss rate that N crashes without a loss exclude with 95% confidence: one at which N crashes without a
+/// loss happen with a probability of 5%, so (1 - rate)^N = 0.05.
+fn loss_rate_bound(crashes: u64) -> f64 {
+    1.0 - 0.05f64.powf(1.0 / crashes as f64)
+}
+
 fn report(flags: &ProveFlags, total: &Outcome) {
-    // With nothing lost in N cycles the loss rate is below 3/N with 95% confidence (rule of three).
-    let bound = 3.0 / total.cycles.max(1) as f64;
+    let bound = loss_rate_bound(total.cycles);
     if flags.json {
         outln!(
             "{}",
@@ -202,7 +207,7 @@ fn report(flags: &ProveFlags, total: &Outcome) {
         outln!(
             "{} crashes; with 95% confidence less than {:.1}% of crashes lose anything; slowest restart {:.0?}",
             total.cycles,
-            bound.min(1.0) * 100.0,
+            bound * 100.0,
             total.longest_recovery,
         );
     }
@@ -215,4 +220,24 @@ fn report(flags: &ProveFlags, total: &Outcome) {
         total.found,
         total.lost()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repro_few_crashes_exclude_a_rate_below_one() {
+        fn check(crashes: u64, expected: f64) {
+            let bound = loss_rate_bound(crashes);
+            assert!((bound - expected).abs() < 0.0005, "{crashes}: {bound}");
+            // The definition, the other way round.
+            let probability = (1.0 - bound).powf(crashes as f64);
+            assert!((probability - 0.05).abs() < 1e-9, "{crashes}: {probability}");
+        }
+        check(1, 0.95);
+        check(3, 0.6316);
+        check(20, 0.1391);
+        check(100, 0.0295);
+    }
 }

@@ -1,6 +1,7 @@
 //! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
 //! successor, or because the disk failed.
 
+use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +12,15 @@ use edge::{Deadlines, LogPolicy};
 use server::{Listeners, Server};
 use store::{IndexOptions, Store, SystemClock};
 use telemetry::Histogram;
+use telemetry::logs::Format;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
 use crate::checks;
+use crate::clock::monotonic;
 use crate::descriptors;
-use crate::flags::{LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
+use crate::flags::{LogFormat, LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
 use crate::takeover::{self, Successor};
 use crate::units::size_text;
 
@@ -32,7 +35,7 @@ const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 
 /// Why serving ends.
 enum End {
-    Signal,
+    Signal(&'static str),
     Takeover,
     DiskFailed { cause: String },
 }
@@ -41,10 +44,11 @@ enum End {
 /// settings.
 pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
     checks::refuse_strangers(flags)?;
+    let begun = monotonic();
     let descriptors = descriptors::raise_limit();
-    let logs = telemetry::logs::start(level(flags.log_level));
+    let logs = telemetry::logs::start(level(flags.log_level), log_format(flags.log_format));
     for variable in passed_over {
-        tracing::warn!(variable, "the variable stands for no setting; it is passed over");
+        tracing::warn!(variable, "no setting belongs to this variable; ignoring it");
     }
     let cores = match flags.cores {
         0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
@@ -84,7 +88,7 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
     let end = runtime.block_on(wait_for_end(&store, signals, successor.as_ref(), &held));
     // Before the store is let go: its next owner makes a socket of the same name.
     drop(successor);
-    finish(flags, server, &store, held, end)
+    finish(flags, server, &store, held, (begun, end))
 }
 
 fn take_sockets(flags: &ServeFlags, cores: usize, config: &store::Config) -> Result<Listeners> {
@@ -114,6 +118,15 @@ fn level(level: LogLevel) -> LevelFilter {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
+    }
+}
+
+fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Auto if std::io::stderr().is_terminal() => Format::Text,
+        LogFormat::Auto => Format::Json,
     }
 }
 
@@ -188,15 +201,25 @@ fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
         "new".to_owned()
     } else {
         format!(
-            "position {}, {} journal files, recovered in {:.0?}",
-            recovery.durable, recovery.segments, recovery.took
+            "position {}, {} journal files, recovered in {:.3} s",
+            recovery.durable,
+            recovery.segments,
+            recovery.took.as_secs_f64()
         )
     };
-    outln!("inhale {}", env!("CARGO_PKG_VERSION"));
-    outln!("  usages  http://{api}/api/usages");
-    outln!("  docs    http://{api}/docs");
-    outln!("  status  http://{admin}/status");
-    outln!("  store   {} ({found}, {} free)", flags.data.display(), free_text(&flags.data));
+    let banner = format!(
+        "inhale {}\n  usages  http://{api}/api/usages\n  docs    http://{api}/docs\n  \
+         status  http://{admin}/status\n  store   {} ({found}, {} free)",
+        env!("CARGO_PKG_VERSION"),
+        flags.data.display(),
+        free_text(&flags.data)
+    );
+    // Standard output that is a file or a pipe belongs to no reader of banners.
+    if std::io::stdout().is_terminal() {
+        outln!("{banner}");
+    } else {
+        errln!("{banner}");
+    }
     if let Some(cut) = recovery.cut {
         tracing::warn!(
             segment = cut.segment,
@@ -208,7 +231,7 @@ fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
     tracing::info!(
         position = recovery.durable,
         frames_secured = recovery.frames_secured,
-        recovery_ms = recovery.took.as_secs_f64() * 1e3,
+        recovery_ms = recovery.took.as_micros() as f64 / 1e3,
         "serving"
     );
 }
@@ -258,8 +281,8 @@ async fn wait_for_end(
         }
     };
     tokio::select! {
-        _ = signals.terminate.recv() => End::Signal,
-        _ = signals.interrupt.recv() => End::Signal,
+        _ = signals.terminate.recv() => End::Signal("SIGTERM"),
+        _ = signals.interrupt.recv() => End::Signal("SIGINT"),
         cause = disk_failed => End::DiskFailed { cause },
         () = handed_over => End::Takeover,
     }
@@ -270,10 +293,16 @@ fn finish(
     server: Server,
     store: &Store,
     held: takeover::Held,
-    end: End,
+    (begun, end): (Duration, End),
 ) -> Result<()> {
+    let reason = match &end {
+        End::Signal(signal) => signal,
+        End::Takeover => "takeover",
+        End::DiskFailed { .. } => "the disk failed",
+    };
+    tracing::info!(reason, "stopping");
     let (grace, deadline) = match &end {
-        End::Signal => {
+        End::Signal(_) => {
             server.announce_stop();
             std::thread::sleep(flags.shutdown_delay);
             (flags.drain_grace, flags.shutdown_timeout)
@@ -293,7 +322,16 @@ fn finish(
     if drained.cut_off > 0 {
         tracing::warn!(connections = drained.cut_off, "cut off at --shutdown-timeout");
     }
+    let journal = store.journal().status();
     let closed = store.close();
+    tracing::info!(
+        reason,
+        usages = journal.frames,
+        syncs = journal.syncs,
+        position = journal.durable,
+        uptime_s = (monotonic() - begun).as_millis() as f64 / 1e3,
+        "stopped"
+    );
     // The index may have merges under way, which cannot be broken off and may take longer than a stop
     // may. They end with the process: what they would have written is written again.
     std::mem::forget(store.clone());
@@ -303,7 +341,5 @@ fn finish(
              outcome-unknown"
         );
     }
-    closed.context("closing the journal")?;
-    tracing::info!("stopped");
-    Ok(())
+    closed.context("closing the journal")
 }

@@ -1,4 +1,6 @@
-//! Rates and sizes as people write them.
+//! Rates, sizes and durations as people write them.
+
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
@@ -35,6 +37,25 @@ pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     Ok(Rate(number * scale / seconds))
 }
 
+/// Parses `256MiB`, `1.5GB` or a number of bytes.
+pub(crate) fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a size; write it like 64MiB, 1GiB or 4096"))
+}
+
+/// Parses `250ms`, `10s`, `1h 30m` or `30days`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration; write it like 250ms, 10s, 5m or 30days"))
+}
+
+/// Parses how long usages are kept.
+pub(crate) fn parse_retention(text: &str) -> Result<Duration, String> {
+    if ["forever", "never", "unlimited"].contains(&text.to_lowercase().as_str()) {
+        return Err("usages are kept forever by default; leave this setting out".to_owned());
+    }
+    parse_duration(text)
+}
+
 /// Bytes for people: `1.5 GiB`.
 pub(crate) fn size_text(bytes: u64) -> String {
     ByteSize(bytes).to_string()
@@ -43,6 +64,30 @@ pub(crate) fn size_text(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repro_a_value_of_another_form_is_answered_with_one_that_works() {
+        fn check<T>(parsed: Result<T, String>, expected: &str) {
+            let said = parsed.err().unwrap_or_default();
+            assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{said}");
+        }
+        for wrong in ["10%", "big", "", "-1MiB", "1 MiB 2"] {
+            check(parse_size(wrong), "64MiB");
+        }
+        for size in ["64MiB", "1GiB", "4096", "1.5GB"] {
+            check(parse_size(size), "");
+        }
+        for wrong in ["soon", "10", "", "-1s", "30 dayz"] {
+            check(parse_duration(wrong), "30days");
+        }
+        for duration in ["250ms", "10s", "1h 30m", "30days", "1min", "0s"] {
+            check(parse_duration(duration), "");
+        }
+        for forever in ["forever", "Never"] {
+            check(parse_retention(forever), "leave this setting out");
+        }
+        check(parse_retention("2days"), "");
+    }
 
     #[test]
     fn rates() {

@@ -1,5 +1,5 @@
-//! Structured logs: one JSON object a line on standard error, through a bounded queue that drops
-//! lines rather than delay a request, and counts what it dropped.
+//! Structured logs on standard error, one line per event, through a bounded queue that drops lines rather
+//! than delay a request, and counts what it dropped.
 
 use std::panic::PanicHookInfo;
 
@@ -8,6 +8,15 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 /// Keeps the writer alive; dropping it writes what waits.
 pub struct LogWriter {
@@ -28,21 +37,21 @@ impl LogWriter {
 ///
 /// # Panics
 /// When logging was started before in this process.
-pub fn start(level: LevelFilter) -> LogWriter {
+pub fn start(level: LevelFilter, format: Format) -> LogWriter {
     let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
         .thread_name("logs")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_max_level(level)
-        .with_writer(writer)
-        .init();
+    let events = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    match format {
+        Format::Text => events.with_target(false).init(),
+        Format::Json => {
+            let events = events.json().flatten_event(true);
+            events.with_current_span(false).with_span_list(false).init();
+        }
+    }
     std::panic::set_hook(Box::new(log_panic));
     LogWriter { _worker: worker, dropped }
 }

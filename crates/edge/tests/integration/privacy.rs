@@ -46,7 +46,10 @@ fn send_canaries(site: &Site) {
 #[test]
 fn the_log_holds_nothing_that_was_sent() {
     let Some(log) = log_of("privacy::the_log_holds_nothing_that_was_sent", "send") else {
-        let writer = telemetry::logs::start(tracing::level_filters::LevelFilter::TRACE);
+        let writer = telemetry::logs::start(
+            tracing::level_filters::LevelFilter::TRACE,
+            telemetry::logs::Format::Json,
+        );
         let site = Site::with(|config| {
             config.log = LogPolicy { sample: 1, ..config.log };
         });
@@ -79,7 +82,10 @@ fn the_log_holds_nothing_that_was_sent() {
 #[test]
 fn a_canary_that_is_logged_is_found() {
     let Some(log) = log_of("privacy::a_canary_that_is_logged_is_found", "leak") else {
-        let writer = telemetry::logs::start(tracing::level_filters::LevelFilter::INFO);
+        let writer = telemetry::logs::start(
+            tracing::level_filters::LevelFilter::INFO,
+            telemetry::logs::Format::Json,
+        );
         tracing::info!(patient = CANARY, "leaked");
         drop(writer);
         return;

@@ -24,7 +24,7 @@ pub(super) fn run(flags: &VerifyFlags) -> Result<ExitCode, String> {
     };
     let verified = verify(&flags.file, &flags.url, &options, &mut progress);
     bar.finish_and_clear();
-    let verified = verified.map_err(|error| error.to_string())?;
+    let verified = verified.map_err(|error| format!("{}: {error}", flags.file.display()))?;
     verified.lines().iter().for_each(|line| outln!("{line}"));
     Ok(ExitCode::from(verified.exit_code()))
 }

@@ -46,12 +46,19 @@ impl ServerProcess {
             ])
             .arg("--data")
             .arg(store)
-            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .stdin(Stdio::null());
         let mut child = command.spawn().context("starting the server under test")?;
-        let lines = child.stdout.take().context("the server's output is piped")?;
-        match first_url(lines) {
-            Some(url) => Ok(Self { child, url }),
+        let output = child.stderr.take().context("the server's output is piped")?;
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        match first_url(&mut lines) {
+            Some(url) => {
+                // A pipe that is full would stop the server.
+                std::thread::spawn(move || {
+                    lines.filter(|line| !is_banner(line)).for_each(|line| errln!("{line}"))
+                });
+                Ok(Self { child, url })
+            }
             None => {
                 let _ = child.kill();
                 let status = child.wait()?;
@@ -118,11 +125,20 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Reads lines until one names the URL for usages; `None` when the output ends first.
-fn first_url(output: impl std::io::Read) -> Option<String> {
-    BufReader::new(output).lines().map_while(|line| line.ok()).find_map(|line| {
+/// Reads lines until one names the URL for usages, and repeats those that report a failure; `None` when the
+/// output ends first.
+fn first_url(lines: &mut impl Iterator<Item = String>) -> Option<String> {
+    lines.find_map(|line| {
+        if !is_banner(&line) {
+            errln!("{line}");
+        }
         line.split_whitespace().find(|word| word.ends_with("/api/usages")).map(str::to_owned)
     })
+}
+
+/// Whether a line is of what a server prints about itself when it starts.
+fn is_banner(line: &str) -> bool {
+    line.starts_with("  ") || line == concat!("inhale ", env!("CARGO_PKG_VERSION"))
 }
 
 /// The direct children of a process, from /proc.

@@ -34,43 +34,58 @@ fn shown(name: &str, words: &[&str], variables: &[(&str, &str)]) -> Value {
     all[name].clone()
 }
 
-/// Each of a setting's four values must show, with where it comes from, unless one that stands over
-/// it is given; `toml` is the file's value as it is written there.
+/// Each of a setting's four values must show, with where it comes from, unless one that overrides it is given;
+/// `toml` is the file's value as it is written there, the others are JSON.
 #[track_caller]
-fn check(name: &str, default: &Value, [toml, in_file, variable, flag]: [&str; 4]) {
+fn check(name: &str, default: &Value, toml: &str, [in_file, variable, flag]: [Value; 3]) {
     let file = Written::new(&format!("[serve]\n{name} = {toml}\n"));
     let path = file.path();
     let path = text_of(&path);
     let named = format!("INHALE_{}", name.replace('-', "_").to_uppercase());
-    let word = format!("--{name}={flag}");
-    let expect = |words: &[&str], variables: &[(&str, &str)], values: Value, source: &str| {
-        let expected = json!({ "values": values, "source": source });
+    let typed = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    };
+    let (in_variable, word) = (typed(&variable), format!("--{name}={}", typed(&flag)));
+    let expect = |words: &[&str], variables: &[(&str, &str)], value: &Value, source: &str| {
+        let expected = json!({ "value": value, "source": source });
         assert_eq!(shown(name, words, variables), expected, "{name} {words:?} {variables:?}");
     };
-    expect(&[], &[], default.clone(), "default");
-    expect(&["--config", path], &[], json!([in_file]), &format!("file {path}"));
+    expect(&[], &[], default, "default");
+    expect(&["--config", path], &[], &in_file, &format!("file {path}"));
     let from_variable = format!("environment {named}");
-    expect(&[], &[(&named, variable)], json!([variable]), &from_variable);
-    expect(&["--config", path], &[(&named, variable)], json!([variable]), &from_variable);
+    expect(&[], &[(&named, &in_variable)], &variable, &from_variable);
+    expect(&["--config", path], &[(&named, &in_variable)], &variable, &from_variable);
     let from_flag = format!("flag --{name}");
-    expect(&[&word], &[], json!([flag]), &from_flag);
-    expect(&["--config", path, &word], &[(&named, variable)], json!([flag]), &from_flag);
+    expect(&[&word], &[], &flag, &from_flag);
+    expect(&["--config", path, &word], &[(&named, &in_variable)], &flag, &from_flag);
     // The file may be named by the environment too.
-    expect(&[], &[("INHALE_CONFIG", path)], json!([in_file]), &format!("file {path}"));
+    expect(&[], &[("INHALE_CONFIG", path)], &in_file, &format!("file {path}"));
 }
 
 #[test]
-fn flags_stand_over_the_environment_that_over_the_file_that_over_defaults() {
-    check("cores", &json!(["0"]), ["3", "3", "4", "5"]);
-    check("log-sample", &json!(["10000"]), ["\"7\"", "7", "8", "9"]);
-    check("drain-grace", &json!(["1s"]), ["\"2s\"", "2s", "3s", "4s"]);
-    check("retain", &json!([]), ["\"2days\"", "2days", "3days", "4days"]);
-    check("pending-max", &json!(["4MiB"]), ["\"5MiB\"", "5MiB", "6MiB", "7MiB"]);
-    check("data", &json!(["./inhale-data"]), ["\"a\"", "a", "b", "c"]);
-    check("listen", &json!(["localhost:3000"]), ["[\"[::1]:1\"]", "[::1]:1", "[::1]:2", "[::1]:3"]);
-    check("allow-anonymous", &json!(["false"]), ["true", "true", "false", "true"]);
-    check("log-level", &json!(["info"]), ["\"warn\"", "warn", "debug", "error"]);
-    check("unknown-fields", &json!(["refuse"]), ["\"keep\"", "keep", "refuse", "keep"]);
+fn flags_override_the_environment_which_overrides_the_file_which_overrides_defaults() {
+    check("cores", &json!(0), "3", [json!(3), json!(4), json!(5)]);
+    check("log-sample", &json!(10000), "\"7\"", [json!(7), json!(8), json!(9)]);
+    check("drain-grace", &json!("1s"), "\"2s\"", [json!("2s"), json!("3s"), json!("4s")]);
+    check("retain", &Value::Null, "\"2days\"", [json!("2days"), json!("3days"), json!("4days")]);
+    check("pending-max", &json!("4MiB"), "\"5MiB\"", [json!("5MiB"), json!("6MiB"), json!("7MiB")]);
+    check("data", &json!("./inhale-data"), "\"a\"", [json!("a"), json!("b"), json!("c")]);
+    check(
+        "listen",
+        &json!(["localhost:3000"]),
+        "[\"[::1]:1\", \"[::1]:2\"]",
+        [json!(["[::1]:1", "[::1]:2"]), json!(["[::1]:2", "[::1]:3"]), json!(["[::1]:3"])],
+    );
+    check("allow-anonymous", &json!(false), "true", [json!(true), json!(false), json!(true)]);
+    check("log-level", &json!("info"), "\"warn\"", [json!("warn"), json!("debug"), json!("error")]);
+    check(
+        "unknown-fields",
+        &json!("refuse"),
+        "\"keep\"",
+        [json!("keep"), json!("refuse"), json!("keep")],
+    );
 }
 
 #[test]
@@ -82,20 +97,18 @@ fn what_is_printed_says_the_same_when_it_is_read_back() {
         let found = printed.lines().find(|line| line.starts_with(name));
         found.unwrap_or_else(|| panic!("no {name} in {printed}"))
     };
-    assert!(line("cores = ").ends_with("# flag --cores"), "{printed}");
-    assert!(line("log-sample = ").ends_with("# environment INHALE_LOG_SAMPLE"), "{printed}");
-    assert!(line("drain-grace = ").ends_with("# default"), "{printed}");
+    assert!(line("cores = 3 ").ends_with("# flag --cores"), "{printed}");
+    assert!(line("log-sample = 5 ").ends_with("# environment INHALE_LOG_SAMPLE"), "{printed}");
+    assert!(line("allow-anonymous = false ").ends_with("# default"), "{printed}");
+    assert!(line("drain-grace = \"1s\" ").ends_with("# default"), "{printed}");
+    assert!(line("admin-listen = [\"localhost:3001\"]").ends_with("# default"), "{printed}");
     assert!(line("# retain is not set").ends_with("# default"), "{printed}");
     let file = Written::new(&printed);
     let path = file.path();
-    for (name, values) in [
-        ("cores", json!(["3"])),
-        ("listen", json!(["127.0.0.1:1", "127.0.0.1:2"])),
-        ("log-sample", json!(["5"])),
-        ("drain-grace", json!(["1s"])),
-    ] {
-        assert_eq!(shown(name, &["--config", text_of(&path)], &[])["values"], values, "{name}");
-    }
+    let again = run(&["config", "--config", text_of(&path)], &[]);
+    let values = |printed: &str| -> toml::Table { printed.parse().expect("it is TOML") };
+    let again = String::from_utf8(again.stdout).expect("it is text");
+    assert_eq!(values(&again), values(&printed));
 }
 
 #[test]
@@ -123,28 +136,41 @@ fn names_that_are_not_there_are_refused() {
 }
 
 #[test]
-fn values_that_are_none_are_refused_by_the_name_of_their_flag() {
-    for (name, value) in [
-        ("cores", "many"),
-        ("log-sample", "-1"),
-        ("drain-grace", "soon"),
-        ("pending-max", "big"),
-        ("store-number", "4096"),
-        ("allow-anonymous", "perhaps"),
-        ("log-level", "loud"),
-        ("index", "maybe"),
+fn a_wrong_value_is_refused_by_the_place_where_it_is_with_one_that_works() {
+    for (name, value, works) in [
+        ("cores", "two", "digit"),
+        ("log-sample", "-1", "0..=4294967295"),
+        ("drain-grace", "soon", "30days"),
+        ("retain", "forever", "leave this setting out"),
+        ("pending-max", "big", "64MiB"),
+        ("disk-reserve", "10%", "64MiB"),
+        ("store-number", "4096", "0..4096"),
+        ("allow-anonymous", "perhaps", "true, false"),
+        ("log-level", "loud", "error, warn, info, debug"),
+        ("log-format", "xml", "auto, text, json"),
+        ("index", "maybe", "on, off"),
     ] {
         let (flag, word) = (format!("--{name}"), format!("--{name}={value}"));
         let variable = format!("INHALE_{}", name.replace('-', "_").to_uppercase());
         let file = Written::new(&format!("[serve]\n{name} = '{value}'\n"));
         let path = file.path();
         for command in ["serve", "config"] {
-            expect_refused(&run(&[command, &word], &[]), &[&flag, value]);
-            expect_refused(&run(&[command], &[(&variable, value)]), &[&flag, value]);
+            expect_refused(&run(&[command, &word], &[]), &[&flag, value, works]);
+            let from_variable = run(&[command], &[(&variable, value)]);
+            expect_refused(&from_variable, &[&format!("inhale: {variable}: "), value, works]);
             let output = run(&[command, "--config", text_of(&path)], &[]);
-            expect_refused(&output, &[name, value, text_of(&path)]);
+            expect_refused(&output, &[name, value, text_of(&path), works]);
         }
     }
+    // Upper case means the same.
+    assert_eq!(shown("log-level", &["--log-level", "INFO"], &[])["source"], "flag --log-level");
+}
+
+#[test]
+fn repro_a_key_with_underscores_is_answered_with_the_right_one() {
+    let file = Written::new("[serve]\nadmin_listen = 'localhost:1'\n");
+    let output = run(&["config", "--config", text_of(&file.path())], &[]);
+    expect_refused(&output, &["`admin_listen`", "did you mean `admin-listen`?"]);
 }
 
 #[test]

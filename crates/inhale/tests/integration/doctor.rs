@@ -51,7 +51,7 @@ fn check_whole(code: Option<i32>, findings: &[Value]) {
 
 #[test]
 fn a_lowered_limit_is_found_and_its_command_mends_it() {
-    let (code, findings) = doctor_after("ulimit -n 1699");
+    let (code, findings) = doctor_after("ulimit -n 190");
     check_whole(code, &findings);
     let found = finding(&findings, "file descriptors");
     assert_eq!(found["verdict"], "bad");
@@ -62,6 +62,10 @@ fn a_lowered_limit_is_found_and_its_command_mends_it() {
     let (code, findings) = doctor_after(mend);
     check_whole(code, &findings);
     assert_eq!(finding(&findings, "file descriptors")["verdict"], "good");
+    // In between the server serves, if fewer.
+    let (code, findings) = doctor_after("ulimit -n 1699");
+    check_whole(code, &findings);
+    assert_eq!(finding(&findings, "file descriptors")["verdict"], "warn");
 }
 
 #[test]

@@ -40,8 +40,8 @@ impl Place {
 fn the_default_is_both_addresses_of_this_machine_and_no_other() {
     let output = run(&["config"], &[]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("\nlisten = \"localhost:3000\""), "{said}");
-    assert!(said.contains("\nadmin-listen = \"localhost:3001\""), "{said}");
+    assert!(said.contains("\nlisten = [\"localhost:3000\"]"), "{said}");
+    assert!(said.contains("\nadmin-listen = [\"localhost:3001\"]"), "{said}");
 
     // The same host on a port that is free.
     let place = Place::new();

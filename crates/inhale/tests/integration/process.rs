@@ -1,10 +1,9 @@
 //! `inhale serve` as a child process on free ports, and `inhale journal check` beside it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -39,8 +38,6 @@ impl Folder {
 /// A running server; killed when its test ends early.
 pub(crate) struct Server {
     child: Child,
-    /// Kept open: who writes to a closed pipe is told so.
-    _said: BufReader<ChildStdout>,
     /// Where it takes usages in.
     pub(crate) address: SocketAddr,
     /// Where it answers operators.
@@ -66,7 +63,9 @@ impl Server {
         log: &Path,
         more: &[&str],
     ) -> Result<Self, ExitStatus> {
-        let log = File::options().create(true).append(true).open(log).expect("a log can be made");
+        let file = File::options().create(true).append(true).open(log).expect("a log can be made");
+        // Servers before this one have said the same.
+        let said_before = std::fs::read(log).expect("it was made").len();
         let mut command = match prefix {
             [] => Command::new(PROGRAM),
             [program, words @ ..] => {
@@ -81,16 +80,23 @@ impl Server {
             .arg(data)
             .args(more)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
+            .stdout(Stdio::null())
+            .stderr(file)
             .spawn()
             .expect("it starts");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
-        let address = address_in(&mut said, "usages  http://", "/api/usages");
-        let admin = address_in(&mut said, "status  http://", "/status");
-        match (address, admin) {
-            (Some(address), Some(admin)) => Ok(Self { child, _said: said, address, admin }),
-            _ => Err(child.wait().expect("it is our child")),
+        let (mut listening, mut ended) = (None, None);
+        until("the server listens or ends", || {
+            // Asked first, so that nothing is written after the log was read.
+            ended = child.try_wait().expect("it is our child");
+            let said = std::fs::read(log).expect("it was made");
+            let said = String::from_utf8_lossy(&said[said_before..]);
+            let address = address_in(&said, "usages  http://", "/api/usages");
+            listening = address.zip(address_in(&said, "status  http://", "/status"));
+            listening.is_some() || ended.is_some()
+        });
+        match (listening, ended) {
+            (Some((address, admin)), _) => Ok(Self { child, address, admin }),
+            (None, ended) => Err(ended.expect("it was waited for")),
         }
     }
 
@@ -162,10 +168,9 @@ impl Drop for Server {
     }
 }
 
-/// Reads lines until one names an address between `before` and `after`.
-fn address_in(said: &mut impl BufRead, before: &str, after: &str) -> Option<SocketAddr> {
+/// The address between `before` and `after` in one of the lines.
+fn address_in(said: &str, before: &str, after: &str) -> Option<SocketAddr> {
     said.lines()
-        .map_while(Result::ok)
         .find_map(|line| line.trim().strip_prefix(before)?.strip_suffix(after)?.parse().ok())
 }
 
