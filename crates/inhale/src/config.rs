@@ -243,6 +243,9 @@ fn exit(error: &clap::Error, args: &[OsString]) -> ! {
     {
         errln!("\n  tip: name the store's directory with `--data DIR`");
     }
+    if let Some(tip) = habit(args) {
+        errln!("\n  tip: {tip}");
+    }
     let is_load = args.get(1).is_some_and(|word| word == "load");
     let code = if error.use_stderr() && is_load {
         i32::from(load::outcome::exit::CONFIGURATION)
@@ -250,6 +253,25 @@ fn exit(error: &clap::Error, args: &[OsString]) -> ! {
         error.exit_code()
     };
     std::process::exit(code)
+}
+
+/// What `inhale load` calls an option that other load generators have.
+fn habit(args: &[OsString]) -> Option<&'static str> {
+    const HABITS: [(&str, &str); 8] = [
+        ("-z", "for how long requests are started, use `-d` (--duration)"),
+        ("-n", "for a number of requests, use `-i` (--iterations)"),
+        ("-m", "for the method, use `-X` (--method)"),
+        ("-T", "for the media type, use `-H 'Content-Type: …'`"),
+        ("-P", "for the body, use `-b` (--body)"),
+        ("-p", "for a file with the body, use `--body-file`"),
+        ("-C", "for cookies, use `-H 'Cookie: …'`"),
+        ("-w", "for the connections, use `-c` (--connections)"),
+    ];
+    let is_load = args.get(1).is_some_and(|word| word == "load");
+    let typed = args.iter().filter_map(|arg| arg.to_str());
+    let known =
+        |arg: &str| HABITS.iter().find(|(flag, _)| arg.starts_with(flag) && !arg.starts_with("--"));
+    typed.filter_map(known).map(|(_, tip)| *tip).next().filter(|_| is_load)
 }
 
 /// One setting in force.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
-use crate::units::{parse_duration, parse_retention, parse_size};
+use load::plan::duration as parse_duration;
+
+use crate::units::{parse_retention, parse_size};
 
 /// Connections open at once, unless set otherwise.
 pub(crate) const CONNECTIONS_MAX: usize = 20_000;

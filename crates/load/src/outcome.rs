@@ -66,6 +66,9 @@ pub struct Health {
     pub schedule_lag_p99_ms: Option<f64>,
     /// Requests that were answered.
     pub answered: u64,
+    /// Requests that failed or did not meet a check, of those that ended. A request may fail one of several
+    /// checks: the most that fail any one of them counts.
+    pub unmet: Part,
     /// Requests a second that were due, over the time in which they were.
     pub asked_per_second: Option<f64>,
     /// Requests a second that were sent in it.
@@ -80,8 +83,15 @@ pub struct Health {
     pub kernel: Option<KernelCounters>,
 }
 
+impl Health {
+    /// Whether requests ended, and not one of them met its check.
+    pub fn nothing_met(&self) -> bool {
+        self.unmet.of > 0 && self.unmet.count == self.unmet.of
+    }
+}
+
 /// Some of several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// So many.
     pub count: u64,
@@ -121,7 +131,7 @@ pub mod exit {
     pub const PASSED: u8 = 0;
     /// The same, but a report or an output of points could not be written.
     pub const NOT_WRITTEN: u8 = 1;
-    /// A threshold did not hold, whether or not the run was ended for it (k6).
+    /// A threshold did not hold, whether or not the run was ended for it (k6), or not one request met its check.
     pub const THRESHOLDS: u8 = 99;
     /// What was asked for cannot be done: nothing was sent (k6's "invalid configuration").
     pub const CONFIGURATION: u8 = 104;
@@ -150,6 +160,7 @@ impl Outcome {
         } else if self.ending == Ending::Interrupted {
             exit::INTERRUPTED
         } else if self.ending == Ending::Aborted
+            || self.health.nothing_met()
             || self.thresholds.iter().any(|threshold| !threshold.passed)
         {
             exit::THRESHOLDS

@@ -1,6 +1,7 @@
 //! Where the target is inhale, its own count of usages is held against the client's: every 201 must
 //! be accounted for. The counters are read before and after the run from the admin listener.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::fetch;
@@ -57,7 +58,7 @@ pub enum MetricsError {
 #[derive(Debug)]
 pub struct Before {
     url: String,
-    counted: u64,
+    counters: Counters,
     /// Usages of each request of each scenario, in the plan's order; 0 where it posts none.
     usages_each: Vec<u64>,
 }
@@ -76,7 +77,7 @@ pub fn before(plan: &Plan, metrics: &MetricsUrl) -> Result<Option<Before>, Metri
         },
     };
     match (usages_each(plan), read(&url)) {
-        (Ok(usages_each), Ok(counted)) => Ok(Some(Before { url, counted, usages_each })),
+        (Ok(usages_each), Ok(counters)) => Ok(Some(Before { url, counters, usages_each })),
         _ if !named => Ok(None),
         (Err(why), _) => Err(MetricsError::Useless { url, why }),
         (_, Err(why)) => Err(MetricsError::Unreadable { url, why }),
@@ -87,13 +88,24 @@ impl Before {
     /// Reads the counters again and compares. Where they were before the run and are not there any
     /// more, nothing is shown, which must not pass for agreement.
     pub fn after(&self, totals: &Totals) -> Reconciliation {
-        match read(&self.url) {
-            Ok(counted) if counted >= self.counted => {
-                compare(counted - self.counted, &self.client(totals))
-            }
-            Ok(_) => self.failed(totals, "the server was started anew during the run"),
+        match read(&self.url).and_then(|after| self.counters.until(after)) {
+            Ok(counted) => compare(counted, &self.client(totals)),
             Err(why) => self.failed(totals, &why),
         }
+    }
+
+    /// That the store holds usages of others already, with which synthetic ones should not be mixed.
+    pub fn warning(&self) -> Option<String> {
+        let Journal { position, openings } = self.counters.journal?;
+        // Each opening can have left one frame that is not a usage.
+        let stored = (position - 1).saturating_sub(openings);
+        (stored > 0).then(|| {
+            format!(
+                "The store already held {stored} usages; this run adds synthetic ones, of patients \
+                 load-… unless --body says otherwise. For tests, start a server with a store of its own \
+                 (`inhale serve --data DIR`)."
+            )
+        })
     }
 
     fn failed(&self, totals: &Totals, why: &str) -> Reconciliation {
@@ -148,9 +160,13 @@ fn status(counts: &Counts, of: impl Fn(u16) -> bool) -> u64 {
     counts.statuses().filter(|(status, _)| of(*status)).map(|(_, count)| count).sum()
 }
 
-fn compare(counted: u64, client: &Client) -> Reconciliation {
+fn compare(counted: RangeInclusive<u64>, client: &Client) -> Reconciliation {
     let Client { acknowledged, unknown, unknown_usages } = *client;
-    let agrees = (acknowledged..=acknowledged + unknown_usages).contains(&counted);
+    // Of the counts that are possible the one that agrees, if one does.
+    let possible =
+        (*counted.start()).max(acknowledged)..=(*counted.end()).min(acknowledged + unknown_usages);
+    let agrees = !possible.is_empty();
+    let counted = if agrees { *possible.start() } else { *counted.end() };
     let told = format!("{acknowledged} usages were acknowledged and the server counted {counted}");
     let words = match counted.checked_sub(acknowledged) {
         Some(0) => format!("{told}: every 201 is accounted for."),
@@ -163,8 +179,7 @@ fn compare(counted: u64, client: &Client) -> Reconciliation {
              client posted meanwhile, or a usage was stored twice."
         ),
         None => format!(
-            "{told}, {} fewer: the server acknowledged what it did not count, or was started anew \
-             during the run.",
+            "{told}, {} fewer: the server acknowledged what it did not count.",
             acknowledged - counted
         ),
     };
@@ -232,8 +247,46 @@ fn usages_of(parts: &Parts) -> u64 {
     items as u64
 }
 
-/// Usages that the server has counted since its start, accepted or replayed.
-fn read(url: &str) -> Result<u64, String> {
+/// What the server has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counters {
+    /// Usages since its process began, accepted or replayed.
+    usages: u64,
+    /// `None` where it does not show its journal.
+    journal: Option<Journal>,
+}
+
+/// A position that goes on when another process takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Journal {
+    /// One past the last sequence.
+    position: u64,
+    /// How often the journal was opened, each time by another process.
+    openings: u64,
+}
+
+impl Counters {
+    /// How many usages were counted from here to `after`. Where another process has taken over, that is
+    /// known from the journal's position, but for a frame that each process may add when it closes.
+    fn until(self, after: Self) -> Result<RangeInclusive<u64>, String> {
+        let openings = after.journal.zip(self.journal).map(|(after, before)| {
+            (
+                after.openings.checked_sub(before.openings),
+                after.position.checked_sub(before.position),
+            )
+        });
+        match openings {
+            Some((Some(0), _)) | None if after.usages >= self.usages => {
+                let counted = after.usages - self.usages;
+                Ok(counted..=counted)
+            }
+            Some((Some(openings), Some(frames))) => Ok(frames.saturating_sub(openings)..=frames),
+            _ => Err("another server answers there, or it was started on another store".to_owned()),
+        }
+    }
+}
+
+fn read(url: &str) -> Result<Counters, String> {
     let (status, text) = fetch::get(&fetch::agent(CONNECT, WHOLE), url, BYTES_MAX)
         .map_err(|error| error.to_string())?;
     if status != 200 {
@@ -242,13 +295,18 @@ fn read(url: &str) -> Result<u64, String> {
     counted(&text).ok_or_else(|| "it has no counters of inhale".to_owned())
 }
 
-fn counted(text: &str) -> Option<u64> {
+fn counted(text: &str) -> Option<Counters> {
     let counter = |name: &str| {
         let mut lines = text.lines();
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         value.split(' ').next()?.parse::<u64>().ok()
     };
-    Some(counter("inhale_usages_accepted_total")? + counter("inhale_usages_replayed_total")?)
+    let position = counter("inhale_journal_durable_position").filter(|position| *position > 0);
+    let journal = position.zip(counter("inhale_journal_openings"));
+    Some(Counters {
+        usages: counter("inhale_usages_accepted_total")? + counter("inhale_usages_replayed_total")?,
+        journal: journal.map(|(position, openings)| Journal { position, openings }),
+    })
 }
 
 #[cfg(test)]
@@ -264,9 +322,50 @@ mod tests {
                         inhale_usages_accepted_total 40\ninhale_usages_replayed_total 2\n\
                         inhale_usages_refused_total{reason=\"invalid\"} 7\n# EOF\n";
 
+    fn usages(usages: u64) -> Counters {
+        Counters { usages, journal: None }
+    }
+
+    #[test]
+    fn repro_a_takeover_is_reconciled_by_the_journals_position() {
+        let at = |usages, position, openings| Counters {
+            usages,
+            journal: Some(Journal { position, openings }),
+        };
+        let check = |before: Counters, after, expected: Option<(u64, u64)>| {
+            let found = before.until(after).ok().map(|range| (*range.start(), *range.end()));
+            assert_eq!(found, expected, "{before:?} {after:?}");
+        };
+        check(at(10, 11, 1), at(30, 31, 1), Some((20, 20)));
+        // The new process counts from 0, and the old one has added a frame when it closed.
+        check(at(10, 11, 1), at(5, 32, 2), Some((20, 21)));
+        check(at(10, 11, 1), at(50, 111, 3), Some((98, 100)));
+        // Another store.
+        check(at(10, 11, 1), at(0, 1, 1), None);
+        check(at(10, 11, 4), at(50, 99, 1), None);
+        check(usages(10), usages(5), None);
+        let client = Client { acknowledged: 20, unknown: 0, unknown_usages: 0 };
+        assert!(compare(20..=21, &client).agrees && compare(19..=20, &client).agrees);
+        assert!(!compare(21..=22, &client).agrees && !compare(18..=19, &client).agrees);
+    }
+
+    #[test]
+    fn repro_a_store_with_other_usages_is_warned_of() {
+        let warning = |position, openings| {
+            let counters = Counters { usages: 0, journal: Some(Journal { position, openings }) };
+            Before { url: String::new(), counters, usages_each: vec![1] }.warning()
+        };
+        assert_eq!(warning(1, 1), None, "a new store");
+        assert_eq!(warning(3, 3), None, "opened twice before, and nothing stored");
+        assert!(warning(1001, 1).is_some_and(|warning| warning.contains("held 999 usages")));
+    }
+
     #[test]
     fn counters_are_read() {
-        assert_eq!(counted(TEXT), Some(42));
+        assert_eq!(counted(TEXT), Some(Counters { usages: 42, journal: None }));
+        let shown = format!("inhale_journal_durable_position 7\ninhale_journal_openings 2\n{TEXT}");
+        let journal = Some(Journal { position: 7, openings: 2 });
+        assert_eq!(counted(&shown), Some(Counters { usages: 42, journal }));
         for text in ["", "inhale_usages_accepted_total 40\n", &TEXT.replace("40", "many")] {
             assert_eq!(counted(text), None, "{text}");
         }
@@ -294,7 +393,7 @@ mod tests {
     #[track_caller]
     fn check(acknowledged: u64, unknown: u64, counted: u64, agrees: bool, words: &str) {
         let client = Client { acknowledged, unknown, unknown_usages: unknown };
-        let found = compare(counted, &client);
+        let found = compare(counted..=counted, &client);
         assert_eq!(found.agrees, agrees, "{found:?}");
         assert!(found.words.contains(words) && found.words.ends_with('.'), "{}", found.words);
     }
@@ -328,7 +427,7 @@ mod tests {
             figures.ended(0, 0, 5 * MS, Ended::Failed(failure), 0);
         }
         figures.answered(1, 5 * MS, 201, 0);
-        let before = Before { url: String::new(), counted: 0, usages_each: vec![3, 0] };
+        let before = Before { url: String::new(), counters: usages(0), usages_each: vec![3, 0] };
         let client = before.client(&figures.totals());
         // Of the ten failures five were before anything was sent.
         assert_eq!(
@@ -344,21 +443,26 @@ mod tests {
         let url = format!("http://{}/metrics", gone.local_addr().expect("it is bound"));
         drop(gone);
         let totals = Figures::new(&[1]).totals();
-        let failed = Before { url: url.clone(), counted: 0, usages_each: vec![1] }.after(&totals);
+        let failed =
+            Before { url: url.clone(), counters: usages(0), usages_each: vec![1] }.after(&totals);
         assert!(!failed.agrees && failed.words.contains(&url), "{failed:?}");
         assert_eq!(failed.counted, None, "nobody knows that it counted nothing");
     }
 
     #[test]
     fn a_server_that_counts_anew_cannot_be_compared() {
-        let before = |counted| Before { url: answer_once(TEXT), counted, usages_each: vec![1] };
+        let before = |counted| Before {
+            url: answer_once(TEXT),
+            counters: usages(counted),
+            usages_each: vec![1],
+        };
         let mut figures = Figures::new(&[1]);
         figures.answered(0, 5 * MS, 201, 1);
         let totals = figures.totals();
         let agrees = before(41).after(&totals);
         assert!(agrees.agrees, "{agrees:?}");
         let anew = before(43).after(&totals);
-        assert!(!anew.agrees && anew.words.contains("started anew"), "{anew:?}");
+        assert!(!anew.agrees && anew.words.contains("another server"), "{anew:?}");
     }
 
     /// The URL of a server that answers one request with this text.

@@ -52,6 +52,11 @@ fn store_figures(figures: &mut Figures, status: &Status) {
     );
     gauge("inhale_journal_durable_position", "One past the last durable sequence.", status.durable);
     gauge(
+        "inhale_journal_openings",
+        "How often the journal was opened, each time by another process.",
+        journal.epoch.into(),
+    );
+    gauge(
         "inhale_journal_no_space",
         "1 while usages are refused for want of space.",
         journal.no_space.into(),

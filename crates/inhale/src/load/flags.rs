@@ -58,7 +58,8 @@ struct ArrivalFlags {
     #[arg(short = 's', long, value_name = "TIME:TARGET")]
     stage: Vec<String>,
 
-    /// The most requests a second that all users of a scenario begin together, as in k6 (closed model)
+    /// The most requests a second that all users of a scenario begin together, as in k6 (closed model);
+    /// iteration_duration leaves out the time that they are held back
     #[arg(long, value_name = "N")]
     rps: Option<String>,
 
@@ -95,11 +96,11 @@ struct ContentFlags {
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    /// Body, a template [default: a usage of {{patient}} at {{now_js}} with {{medication}}]
+    /// Body, a template [default: a usage of patient load-{{patient}} at {{now_js}} with {{medication}}]
     #[arg(short = 'b', long, value_name = "TEXT")]
     body: Option<String>,
 
-    /// File that holds the body
+    /// File that holds the body, sent byte for byte
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
     body_file: Option<String>,
 
@@ -288,7 +289,7 @@ pub(crate) struct MachineFlags {
     pub agents_listen: Option<String>,
 
     /// How long to wait for agents to join [default: 60s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "agents")]
+    #[arg(long, value_name = "DURATION", value_parser = load::plan::duration, requires = "agents")]
     pub agents_timeout: Option<std::time::Duration>,
 
     /// End the run when an agent is lost, instead of going on without its part
@@ -313,7 +314,7 @@ pub(crate) struct VerifyFlags {
     #[arg(short = 'c', long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub connections: u16,
     /// How long a server that does not answer yet is asked again, such as one that is starting
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = load::plan::duration)]
     pub patience: std::time::Duration,
     /// Header of each request. May be repeated
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
@@ -371,6 +372,12 @@ impl LoadFlags {
     pub(crate) fn options(&self) -> Result<Options, String> {
         let (arrivals, content, connections) = (&self.arrivals, &self.content, &self.connections);
         let (tls, verdict) = (&self.tls, &self.verdict);
+        // As curl, hey and oha write it.
+        if let Some(file) = content.body.as_deref().and_then(|body| body.strip_prefix('@')) {
+            return Err(format!(
+                "--body: `@{file}` is no body; send a file with --body-file {file}"
+            ));
+        }
         let defaults = ScenarioOptions {
             url: self.url.clone(),
             rate: arrivals.rate.clone(),

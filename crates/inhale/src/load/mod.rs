@@ -64,7 +64,7 @@ const LONG_EXAMPLES: &str = r#"Examples:
     inhale load -f morning.toml
 
 Templates, in the URL's path and query, in headers and in the body:
-  {{patient}}      100 and up, --patients of them in turn
+  {{patient}}      a number from 100 up, --patients of them in turn
   {{seq}}          the request's number, from 0
   {{uuid}}         a UUID, the same wherever it stands in one request
   {{now}}          2016-11-01T14:11:51.123Z

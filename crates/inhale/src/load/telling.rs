@@ -55,8 +55,9 @@ impl<'a> Telling<'a> {
         let report = if self.flags.json {
             figures().to_string()
         } else {
-            let no_color = std::env::var_os("NO_COLOR");
-            let colour = colour_wanted(stdout().is_terminal(), no_color.as_deref());
+            let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+            let colour =
+                colour_wanted(stdout().is_terminal(), no_color.as_deref(), term.as_deref());
             let (columns, width) = (self.columns.clone(), columns_of(stdout()));
             let options = TextOptions { columns, colour, width };
             text::render(plan, totals, outcome, &options).trim_end().to_owned()

@@ -115,6 +115,47 @@ fn repro_receipts_that_are_missing_are_named() {
 }
 
 #[test]
+fn repro_options_of_other_load_generators_are_answered_with_ours() {
+    let url = "http://127.0.0.1:1/api/usages";
+    for (words, tip) in [
+        (&["-z", "5s"][..], "use `-d`"),
+        (&["-n", "100"], "use `-i`"),
+        (&["-m", "GET"], "use `-X`"),
+        (&["-b", "@body.json"], "--body-file body.json"),
+    ] {
+        let output = run(&[&["load", url], words].concat(), &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(104) && said.contains(tip), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn repro_a_duration_is_written_the_same_for_every_command() {
+    assert!(run(&["config", "--retain", "1min"], &[]).status.success());
+    let url = "http://127.0.0.1:1/api/usages";
+    for duration in ["1min", "1m30s", "1h 30m", "30days"] {
+        assert!(run(&["config", "--retain", duration], &[]).status.success(), "{duration}");
+        let plan = run(&["load", url, "-d", duration, "--rate", "1/h", "--plan"], &[]);
+        assert!(plan.status.success(), "{duration}: {plan:?}");
+    }
+}
+
+#[test]
+fn repro_a_server_that_answers_404_to_everything_fails_the_run() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    let url = format!("http://{}", server.address);
+    let output = run(&["load", &url, "--rate", "200", "-d", "1s", "-q"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(99), "{said}");
+    assert!(said.contains("█ FAILED: 100% of requests failed (200 of 200)"), "{said}");
+    // The control: with the path it passes.
+    let output =
+        run(&["load", &format!("{url}/api/usages"), "--rate", "50", "-d", "1s", "-q"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn repro_no_cycles_prove_nothing() {
     expect_refused(&run(&["prove", "--cycles", "0"], &[]), &["--cycles", "0"]);
     let help = run(&["prove", "--help"], &[]).stdout;

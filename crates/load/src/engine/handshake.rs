@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustls::{AlertDescription, ClientConnection, Error};
+use rustls::{AlertDescription, CertificateError, ClientConnection, Error};
 
 use crate::clock::now_ns;
 use crate::plan::{Protocol, Scenario};
@@ -111,6 +111,14 @@ fn refused(what: &str, shown: bool) -> String {
 
 fn in_words(error: &io::Error, is_http2: bool, shown: bool) -> String {
     match of_rustls(error) {
+        Some(Error::InvalidCertificate(CertificateError::Other(why)))
+            if why.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "its certificate is one of an authority (CA:TRUE), which no server may use as its own, as \
+             `openssl req -x509` makes it; make it with -addext basicConstraints=critical,CA:FALSE and name \
+             it with --ca, or trust anybody with --insecure-skip-tls-verify"
+                .to_owned()
+        }
         Some(Error::InvalidCertificate(why)) => format!(
             "its certificate is not trusted ({why}); name who vouches for it with --ca FILE, or trust \
              anybody with --insecure-skip-tls-verify"

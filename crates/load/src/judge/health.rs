@@ -7,10 +7,11 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use super::thresholds::thresholds;
 use super::window::Window;
 use crate::measure::{Counts, Failure, Totals, Trend};
 use crate::outcome::{Ending, Health, KernelCounters, Part};
-use crate::plan::{Executor, Metric, Plan, Threshold};
+use crate::plan::{Comparison, Executor, Metric, Plan, Threshold};
 
 /// A due request that is noticed within this is on time: the grain of a kernel's scheduling.
 const LAG_MS_UNHARMFUL: f64 = 1.0;
@@ -27,6 +28,8 @@ const LAG_MS_MAX: f64 = 50.0;
 const CPU_SHARE_MAX: f64 = 0.95;
 /// From here on it may have been late at times that an average hides.
 const CPU_SHARE_HIGH: f64 = 0.8;
+/// The least time after which Linux sends a segment again (TCP_RTO_MIN).
+const RETRANSMIT_MS_MIN: f64 = 200.0;
 /// A share of requests too small to speak of.
 const SHARE_NEGLIGIBLE: f64 = 0.01;
 
@@ -56,9 +59,13 @@ struct Facts<'a> {
     window: Option<Window>,
     /// Of all open models together, for who asks how late the generator was.
     lag_p99_ms: Option<f64>,
+    /// Whether the thresholds hold whatever the lag, and the rate was reached: see [`bounds_hold`].
+    bounds_hold: bool,
     /// Of the one whose figures its lag spoils most: what one scenario waits for another may not hide.
     worst: Option<Late>,
     blocked_p99_ms: Option<f64>,
+    /// Over all requests.
+    duration_max_ms: Option<f64>,
     cpu_share_max: f64,
     workers: usize,
     /// See [`Health::waited`].
@@ -110,6 +117,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
     let facts = Facts {
         plan,
         evidence,
+        bounds_hold: bounds_hold(plan, totals, evidence.elapsed),
         counts: totals.counts(|_| true),
         checks: totals.checks(|_| true),
         waited: Part { count: open.waited + totals.gauges().waiting, of: open.due },
@@ -122,6 +130,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
             },
         ),
         blocked_p99_ms: p99(Trend::Blocked),
+        duration_max_ms: totals.trend(Trend::Duration, |_| true).max_ms(),
         cpu_share_max: worker_cpu_shares.iter().copied().fold(0.0, f64::max),
         workers: worker_cpu_shares.len(),
     };
@@ -148,6 +157,7 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
         warnings: warnings.into_iter().flatten().collect(),
         schedule_lag_p99_ms: facts.lag_p99_ms,
         answered: facts.counts.answered,
+        unmet: unmet(totals),
         asked_per_second: window.and_then(|window| window.per_second(window.asked)),
         achieved_per_second: window
             .and_then(|window| window.per_second(window.sent))
@@ -158,10 +168,34 @@ pub fn health(plan: &Plan, totals: &Totals, evidence: &Evidence) -> Health {
     }
 }
 
+/// Whether there are thresholds of latencies, all of them upper bounds, and every threshold is met. Lag raises
+/// latencies and changes nothing else.
+fn bounds_hold(plan: &Plan, totals: &Totals, elapsed: Duration) -> bool {
+    let is_latency =
+        |it: &&Threshold| matches!(it.metric, Metric::Trend(_) | Metric::DurationOfExpected);
+    let is_upper = |it: &Threshold| matches!(it.comparison, Comparison::Below | Comparison::AtMost);
+    let mut latencies = plan.thresholds.iter().filter(is_latency).peekable();
+    latencies.peek().is_some()
+        && latencies.all(is_upper)
+        && thresholds(plan, totals, elapsed).iter().all(|result| result.passed)
+}
+
+/// See [`Health::unmet`].
+fn unmet(totals: &Totals) -> Part {
+    let of_scenario = |counts: &Counts| {
+        let fails = counts.checks_passed.iter().map(|passed| counts.ended.saturating_sub(*passed));
+        fails.max().unwrap_or(0).max(counts.failed)
+    };
+    Part {
+        count: totals.scenarios.iter().map(|scenario| of_scenario(&scenario.counts)).sum(),
+        of: totals.scenarios.iter().map(|scenario| scenario.counts.ended).sum(),
+    }
+}
+
 /// What makes a run invalid: each a sentence with the figure and what mends it.
 impl Facts<'_> {
     fn lag(&self) -> Option<String> {
-        let late = self.worst.filter(Late::is_harmful)?;
+        let late = self.worst.filter(|late| late.is_harmful() && !self.lag_is_excused())?;
         let of = match late.duration_p99_ms {
             Some(p99_ms) if p99_ms > 0.0 => format!(
                 ", {:.0}% of the reported p99 of {}",
@@ -182,6 +216,13 @@ impl Facts<'_> {
         self.worst.is_some_and(|late| late.is_harmful())
     }
 
+    /// Lag only raises latencies: an upper bound that held with the requested rate reached holds without it.
+    fn lag_is_excused(&self) -> bool {
+        self.bounds_hold
+            && self.undelivered().is_none()
+            && self.evidence.ending == Ending::Completed
+    }
+
     /// A saturated worker serves each connection after all others, which its latencies contain. In
     /// an open model that shows as lateness, without which no harm was done; in a closed model there
     /// is no due time it could be seen by, and the rate is the generator's own highest.
@@ -192,6 +233,7 @@ impl Facts<'_> {
         let late = self.lag_p99_ms.is_some_and(|lag_ms| lag_ms > LAG_MS_UNHARMFUL)
             || self.is_notable(self.waited.count, self.waited.of);
         let what = match (late, self.has_closed()) {
+            (true, false) if self.lag_is_excused() => return None,
             (true, _) => " while requests were late",
             (false, true) => ", so the rate and the latencies are what it could do, not the server",
             (false, false) => return None,
@@ -291,6 +333,14 @@ impl Facts<'_> {
 
     fn lag_noticeable(&self) -> Option<String> {
         let lag_ms = self.lag_p99_ms.filter(|lag_ms| *lag_ms > LAG_MS_UNHARMFUL)?;
+        if self.lag_is_harmful() && self.lag_is_excused() {
+            return Some(format!(
+                "The generator noticed due requests up to {} late (p99 of schedule_lag), so the latencies \
+                 are partly its own and the server's are lower: the upper bounds that were met hold, the \
+                 figures themselves are too high. Give it cores of its own (`taskset`) or more --threads.",
+                ms(lag_ms)
+            ));
+        }
         (!self.lag_is_harmful()).then(|| {
             format!(
                 "The generator noticed due requests up to {} late (p99 of schedule_lag), which the \
@@ -378,7 +428,7 @@ impl Facts<'_> {
         let kernel = self.evidence.kernel?;
         (kernel.listen_overflows > 0).then(|| {
             format!(
-                "{} connections met a full queue of a listener on this machine and had to try again \
+                "{} connections, of any program on this host, met a full listen queue and had to retry \
                  a second later; if the server runs here: `sudo sysctl -w net.core.somaxconn=65535`, \
                  and start it anew.",
                 kernel.listen_overflows
@@ -388,10 +438,12 @@ impl Facts<'_> {
 
     fn retransmits(&self) -> Option<String> {
         let again = self.evidence.kernel?.retransmits;
-        self.is_notable(again, self.counts.started).then(|| {
+        // One of ours would have made its request at least as late.
+        let could_be_ours = self.duration_max_ms.is_none_or(|max_ms| max_ms >= RETRANSMIT_MS_MIN);
+        (could_be_ours && self.is_notable(again, self.counts.started)).then(|| {
             format!(
-                "The kernel sent {again} segments of TCP again, each at least 200 ms late: a network \
-                 or a queue on the way was full."
+                "This host retransmitted {again} TCP segments, of any program, each at least 200 ms late: \
+                 a network or a queue on the way was full."
             )
         })
     }

@@ -76,6 +76,51 @@ fn repro_failures_that_no_threshold_limits_are_said() {
 }
 
 #[test]
+fn repro_a_run_in_which_nothing_met_its_check_is_said_to_have_failed() {
+    let unmet = |status, checks_passed| {
+        let mut figures = Figures::new(&[1]);
+        for _ in 0..200 {
+            figures.ended(0, 0, 5 * MS, Ended::Answered(status), checks_passed);
+        }
+        judged(&fixture::plan(), figures)
+    };
+    let missing = unmet(404, 0);
+    assert_eq!(missing.unmet, Part { count: 200, of: 200 });
+    assert!(missing.nothing_met() && unmet(200, 0).nothing_met());
+    assert!(!unmet(201, 1).nothing_met() && !Health::default().nothing_met());
+}
+
+#[test]
+fn repro_lag_spoils_no_upper_bound_that_held_with_the_rate_reached() {
+    let judge = |comparison, value, metric| {
+        let mut plan = fixture::plan();
+        plan.thresholds = vec![Threshold {
+            text: "some threshold".to_owned(),
+            metric,
+            tags: std::collections::BTreeMap::new(),
+            aggregate: Aggregate::Percentile(95.0),
+            comparison,
+            value,
+            abort_after: None,
+        }];
+        judged(&plan, thousand(12, 16))
+    };
+    let duration = Metric::Trend(Trend::Duration);
+    let held = judge(Comparison::Below, 50.0, duration);
+    assert_eq!(held.invalid, Vec::<String>::new());
+    check(&held.warnings, &["12 ms late", "upper bounds"]);
+    // The controls: a bound that was crossed, a lower bound, and one of something else.
+    for (comparison, value, metric) in [
+        (Comparison::Below, 10.0, duration),
+        (Comparison::Above, 1.0, duration),
+        (Comparison::Below, 50.0, Metric::HttpReqFailed),
+    ] {
+        check(&judge(comparison, value, metric).invalid, &["12 ms late"]);
+    }
+    check(&judged(&fixture::plan(), thousand(12, 16)).invalid, &["12 ms late"]);
+}
+
+#[test]
 fn a_slow_scenario_hides_no_lag_of_a_fast_one() {
     let mut plan = fixture::plan();
     plan.scenarios.push(fixture::scenario("slow"));
@@ -326,15 +371,18 @@ fn what_was_in_flight_at_the_end_is_told() {
 
 #[test]
 fn the_kernels_counters_are_told() {
-    let with = |kernel| {
+    let after = |took_ms, kernel| {
         let evidence = Evidence { kernel, ..COMPLETED };
-        health(&fixture::plan(), &thousand(0, 5).totals(), &evidence)
+        health(&fixture::plan(), &thousand(0, took_ms).totals(), &evidence)
     };
+    let with = |kernel| after(5, kernel);
     let counters = KernelCounters { listen_overflows: 3, listen_drops: 3, retransmits: 5 };
     check(&with(Some(counters)).warnings, &["3 connections", "net.core.somaxconn"]);
     assert_eq!(with(Some(counters)).kernel, Some(counters));
     let counters = KernelCounters { retransmits: 50, ..KernelCounters::default() };
-    check(&with(Some(counters)).warnings, &["50 segments"]);
+    check(&after(300, Some(counters)).warnings, &["This host", "50 TCP segments"]);
+    // No request of ours took as long as one that is sent again.
+    assert_eq!(with(Some(counters)).warnings, Vec::<String>::new());
     check(&with(None).warnings, &["/proc/net/netstat"]);
     assert_eq!(with(None).kernel, None);
 }

@@ -148,8 +148,10 @@ impl ScenarioOptions {
         for (key, file, into, bytes_max) in files {
             let Some(file) = file else { continue };
             if let Some(text) = faults.take(key, read_text(Path::new(&file), bytes_max)) {
-                // Editors end the last line; a body does not have that.
-                *into = Some(text.strip_suffix('\n').map_or(text.as_str(), |t| t).to_owned());
+                // A last line that is ended has no row behind it; a body is sent byte for byte.
+                let text =
+                    if key == "data" { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
+                *into = Some(text.to_owned());
             }
         }
         for (key, named, what) in [

@@ -29,6 +29,7 @@ pub use file::FLAGS_ALONE;
 pub(crate) use file::is_pem;
 pub use lane::Lane;
 pub use options::{Options, ScenarioOptions};
+pub use quantity::{duration, rate};
 pub use target::Target;
 pub use threshold::{Aggregate, Comparison, Metric, Threshold};
 

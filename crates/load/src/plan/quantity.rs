@@ -1,14 +1,15 @@
-//! Durations, rates and counts as people write them.
+//! Durations, rates and counts as people write them, the same everywhere on the command line.
 
 use std::time::Duration;
 
-/// A duration: numbers with units from `d` down to `ns`, as k6 has them: `1m30s`, `500ms`, `1.5h`.
+/// A duration: numbers with units, as k6 has them (`1m30s`, `500ms`, `1.5h`) or in words (`1min`, `30 days`).
 ///
 /// # Errors
-/// In words.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write it like 30s, 1m30s or 500ms");
-    let mut rest = text.trim();
+/// A sentence that shows how to write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write it like 500ms, 30s, 1m30s or 30days");
+    let without_spaces: String = text.split_whitespace().collect();
+    let mut rest = without_spaces.as_str();
     let mut seconds = 0.0;
     if rest == "0" {
         return Ok(Duration::ZERO);
@@ -33,13 +34,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 fn unit_seconds(unit: &str) -> Option<f64> {
     Some(match unit {
-        "d" => 86_400.0,
-        "h" => 3_600.0,
-        "m" => 60.0,
-        "s" => 1.0,
-        "ms" => 1e-3,
-        "us" | "µs" | "μs" => 1e-6,
-        "ns" => 1e-9,
+        "y" | "year" | "years" => 31_557_600.0,
+        "M" | "month" | "months" => 2_630_016.0,
+        "w" | "week" | "weeks" => 604_800.0,
+        "d" | "day" | "days" => 86_400.0,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "ms" | "msec" | "millis" => 1e-3,
+        "us" | "µs" | "μs" | "usec" => 1e-6,
+        "ns" | "nsec" | "nanos" => 1e-9,
         _ => return None,
     })
 }
@@ -47,14 +51,14 @@ fn unit_seconds(unit: &str) -> Option<f64> {
 /// A rate, in requests a second: `1M/m`, `16700/s`, `1.5k/s`, `3600/h`; without a unit a second's.
 ///
 /// # Errors
-/// In words.
-pub(super) fn rate(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no rate; write it like 1M/m, 16700/s or 5k/s");
+/// A sentence that shows how to write it.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is not a rate; write it like 1M/m, 16700/s or 5k/s");
     let (amount, seconds) = match text.trim().split_once('/') {
         None => (text, 1.0),
-        Some((amount, "s")) => (amount, 1.0),
-        Some((amount, "m")) => (amount, 60.0),
-        Some((amount, "h")) => (amount, 3_600.0),
+        Some((amount, "s" | "sec")) => (amount, 1.0),
+        Some((amount, "m" | "min")) => (amount, 60.0),
+        Some((amount, "h" | "hour")) => (amount, 3_600.0),
         Some(_) => return Err(wrong()),
     };
     Ok(scaled(amount).ok_or_else(wrong)? / seconds)
@@ -114,6 +118,10 @@ mod tests {
         check("2000µs", Some(2.0));
         check("0", Some(0.0));
         check("0s", Some(0.0));
+        check("1min", Some(60_000.0));
+        check("1h 30min", Some(5_400_000.0));
+        check("2 weeks", Some(1_209_600_000.0));
+        check("30days", Some(2_592_000_000.0));
         for wrong in ["", " ", "30", "s", "1x", "1m30", "-1s", "1..5s", ".s", "1e3s", "inf", "é"] {
             check(wrong, None);
         }
@@ -127,6 +135,7 @@ mod tests {
             assert_eq!(found, expected, "{text}");
         };
         check("1M/m", Some(16_666.667));
+        check("1M/min", Some(16_666.667));
         check("16700/s", Some(16_700.0));
         check("1.5k/s", Some(1_500.0));
         check("3.6k/h", Some(1.0));

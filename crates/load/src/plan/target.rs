@@ -1,6 +1,7 @@
 //! Where requests go.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
 
 /// A server, found before the first request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,18 +90,32 @@ impl Url<'_> {
             .to_socket_addrs()
             .map_err(|error| format!("`{}` has no address: {error}", self.host))?
             .collect();
-        choose(self.host, found).ok_or_else(|| format!("`{}` has no address", self.host))
+        choose(self.host, found, listens).ok_or_else(|| format!("`{}` has no address", self.host))
     }
 }
 
+/// Whether anybody listens on an address of this machine, which answers at once.
+fn listens(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+}
+
 /// The addresses of one family: that of the first, which the system thinks best, but IPv4 for
-/// loopback. Many servers listen on 127.0.0.1 alone, and `::1` is a single source address, so that
-/// new connections to it soon run out of ports.
-fn choose(host: &str, found: Vec<SocketAddr>) -> Option<(Vec<SocketAddr>, Option<String>)> {
+/// loopback, unless a server listens on `::1` alone. Many listen on 127.0.0.1 alone, and `::1` is a single
+/// source address, so that new connections to it soon run out of ports.
+fn choose(
+    host: &str,
+    found: Vec<SocketAddr>,
+    listens: impl Fn(SocketAddr) -> bool,
+) -> Option<(Vec<SocketAddr>, Option<String>)> {
     let first = *found.first()?;
-    let loopback_v4 = found.iter().find(|address| address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let (family_of, note) = match loopback_v4 {
-        Some(v4) if found.iter().any(|address| address.is_ipv6()) => {
+    let loopback = |ip: IpAddr| found.iter().find(|address| address.ip() == ip);
+    let loopback_v4 = loopback(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let loopback_v6 = loopback(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let (family_of, note) = match (loopback_v4, loopback_v6) {
+        (Some(v4), Some(v6)) if !listens(*v4) && listens(*v6) => {
+            (*v6, Some(format!("nobody listens on {v4}; requests go to {v6}")))
+        }
+        (Some(v4), _) if found.iter().any(|address| address.is_ipv6()) => {
             let note = format!(
                 "{host} is 127.0.0.1 and ::1; requests go to 127.0.0.1, from which more \
                  connections can be made (write [::1] for the other)"
@@ -166,7 +181,8 @@ mod tests {
     fn one_family_is_chosen() {
         let check = |found: &[&str], expected: &[&str], noted: bool| {
             let found = found.iter().map(|text| text.parse().expect("an address")).collect();
-            let (addresses, note) = choose("host", found).expect("there are some");
+            let v4_listens = |address: SocketAddr| address.is_ipv4();
+            let (addresses, note) = choose("host", found, v4_listens).expect("there are some");
             let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
             assert_eq!(addresses, expected);
             assert_eq!(note.is_some(), noted);
@@ -180,7 +196,15 @@ mod tests {
             false,
         );
         check(&["10.0.0.1:3", "10.0.0.2:3"], &["10.0.0.1:3", "10.0.0.2:3"], false);
-        assert_eq!(choose("host", Vec::new()), None);
+        assert_eq!(choose("host", Vec::new(), |_| true), None);
+        // A server on one of the two alone; where neither listens, the usual one is named in the error.
+        let both: Vec<SocketAddr> =
+            ["127.0.0.1:1", "[::1]:1"].map(|a| a.parse().expect("one")).into();
+        let (only_v6, note) =
+            choose("host", both.clone(), |a| a.is_ipv6()).expect("there are some");
+        assert_eq!(only_v6, both[1..]);
+        assert!(note.expect("it is unusual").contains("nobody listens on 127.0.0.1:1"));
+        assert_eq!(choose("host", both.clone(), |_| false).expect("there are some").0, both[..1]);
     }
 
     #[test]

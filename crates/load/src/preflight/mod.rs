@@ -30,10 +30,19 @@ pub struct Findings {
 pub fn preflight(plan: &Plan, machines: u64) -> Findings {
     let mut findings = Findings::default();
     raise_limit();
+    findings.notes.extend(proxy(|name| std::env::var_os(name).is_some()));
     check(plan, machines, &Machine::read(), &mut findings);
     findings.errors.extend(reach::local_addresses(plan));
     findings.errors.extend(reach::targets(plan));
     findings
+}
+
+/// Other clients would obey a proxy in the environment.
+fn proxy(is_set: impl Fn(&str) -> bool) -> Option<String> {
+    let names =
+        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let name = names.into_iter().find(|name| is_set(name))?;
+    Some(format!("{name} is set and not used: requests go straight to the target"))
 }
 
 /// The part that is arithmetic.

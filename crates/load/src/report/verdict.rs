@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::format;
-use crate::outcome::{Ending, Outcome, exit};
+use crate::outcome::{Ending, Outcome, Part, exit};
 
 /// What a run is worth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Verdict {
     /// Whether not one request was answered.
     #[serde(skip)]
     unanswered: bool,
+    /// Whether not one request met its check.
+    #[serde(skip)]
+    nothing_met: bool,
 }
 
 /// A verdict in a word.
@@ -77,7 +80,9 @@ impl Verdict {
             Ending::Interrupted => reasons.push(format!("interrupted after {at}")),
         }
         reasons.extend(thresholds(outcome));
-        Self { kind, reasons, exit_code, unanswered: outcome.health.answered == 0 }
+        reasons.extend(unmet(outcome));
+        let unanswered = outcome.health.answered == 0;
+        Self { kind, reasons, exit_code, unanswered, nothing_met: outcome.health.nothing_met() }
     }
 
     /// What the figures are worth, in a sentence.
@@ -88,6 +93,9 @@ impl Verdict {
             }
             VerdictKind::Passed => "No threshold was crossed, and the figures are the server's.",
             VerdictKind::Failed if self.unanswered => "Not one request was answered.",
+            VerdictKind::Failed if self.nothing_met => {
+                "No request met its check: is the URL complete (/api/usages), and --check as intended?"
+            }
             VerdictKind::Failed => "The figures are the server's, and they are not good enough.",
             VerdictKind::Interrupted => "The figures are of the part of the run before its end.",
             VerdictKind::Invalid => {
@@ -99,6 +107,13 @@ impl Verdict {
             }
         }
     }
+}
+
+/// How many requests failed, as a reason.
+fn unmet(outcome: &Outcome) -> Option<String> {
+    let Part { count, of } = outcome.health.unmet;
+    let share = format::share(format::ratio(count, of));
+    (count > 0).then(|| format!("{share} of requests failed ({count} of {of})"))
 }
 
 /// The thresholds that do not hold, as one reason.

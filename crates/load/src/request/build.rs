@@ -10,7 +10,7 @@ use crate::limits::{PATH_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// What a usage looks like unless somebody says otherwise.
 pub(crate) const USAGE_BODY: &str =
-    r#"{"patientId":"{{patient}}","timestamp":"{{now_js}}","medication":"{{medication}}"}"#;
+    r#"{"patientId":"load-{{patient}}","timestamp":"{{now_js}}","medication":"{{medication}}"}"#;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -204,26 +204,29 @@ fn check_batch(spec: &Spec<'_>, body: Option<&[Piece]>, faults: &mut Vec<Fault>)
     faults.push(Fault { part: Part::Batch, words });
 }
 
-/// All headers but `Host`, `Content-Length` and `Connection`: the generator's own where nobody set
-/// them, then those that somebody did. Of a name given twice the last counts.
+/// All headers but `Host`, `Content-Length` and `Connection`: the generator's own unless they are given, then
+/// those that are given, each as often as it is.
 fn headers(spec: &Spec<'_>, faults: &mut Vec<Fault>) -> Vec<Header> {
     let mut headers: Vec<Header> = Vec::new();
-    let mut set = |name: &str, value: Vec<Piece>| {
-        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
-        headers.push((name.to_owned(), value));
+    let is_given =
+        |name: &str| spec.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    let mut set = |name: &str, value: Vec<Piece>, unless_given: bool| {
+        if !(unless_given && is_given(name)) {
+            headers.push((name.to_owned(), value));
+        }
     };
     let text = |text: &str| vec![Piece::Text(text.as_bytes().to_vec())];
-    set("User-Agent", text(concat!("inhale/", env!("CARGO_PKG_VERSION"))));
+    set("User-Agent", text(concat!("inhale/", env!("CARGO_PKG_VERSION"))), true);
     if spec.body.is_some() {
         let json = if spec.batch > 1 { "application/x-ndjson" } else { "application/json" };
-        set("Content-Type", text(json));
+        set("Content-Type", text(json), true);
     }
     if let Some(key) = spec.idempotency_key {
         let mut pieces = vec![Piece::Text(b"\"".to_vec())];
         let inner = template(Part::IdempotencyKey, key, Place::Header, spec.data, faults);
         push_all(&mut pieces, &inner);
         push_text(&mut pieces, b"\"");
-        set("Idempotency-Key", pieces);
+        set("Idempotency-Key", pieces, true);
     }
     for (name, value) in spec.headers {
         let lower = name.to_ascii_lowercase();
@@ -236,7 +239,7 @@ fn headers(spec: &Spec<'_>, faults: &mut Vec<Fault>) -> Vec<Header> {
         } else {
             let pieces = template(Part::Header, value, Place::Header, spec.data, faults);
             if lower != "host" {
-                set(name, pieces);
+                set(name, pieces, false);
             }
             continue;
         };

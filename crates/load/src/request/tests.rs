@@ -47,7 +47,7 @@ fn the_default_request_is_a_usage() {
     assert_eq!(head[..4], expected);
     assert_eq!(head.len(), 5);
     let usage: serde_json::Value = serde_json::from_str(body).expect("JSON");
-    assert_eq!(usage["patientId"], "100");
+    assert_eq!(usage["patientId"], "load-100", "nobody takes it for a real patient");
     assert_eq!(
         usage["timestamp"],
         "Tue Nov 01 2016 09:11:51 GMT+0000 (Coordinated Universal Time)"
@@ -70,7 +70,7 @@ fn every_patient_comes_before_anyone_comes_again() {
             usage["patientId"].as_str().expect("text").to_owned()
         })
         .collect();
-    let expected: Vec<String> = (100..150).chain(100..150).map(|id| id.to_string()).collect();
+    let expected: Vec<String> = (100..150).chain(100..150).map(|id| format!("load-{id}")).collect();
     assert_eq!(patients, expected);
 }
 
@@ -90,7 +90,7 @@ fn a_request_without_placeholders_is_one_piece() {
 }
 
 #[test]
-fn headers_are_set_over_ours_and_the_last_counts() {
+fn headers_replace_the_generators_own_and_each_that_is_given_is_sent() {
     let headers = [
         header("content-type", "text/plain"),
         header("X-Patient", "p{{patient}}"),
@@ -111,11 +111,16 @@ fn headers_are_set_over_ours_and_the_last_counts() {
     assert_eq!(body, "t2");
     let key = head.iter().find_map(|line| line.strip_prefix("Idempotency-Key: \"")).expect("a key");
     uuid::Uuid::parse_str(key.strip_suffix('"').expect("quoted")).expect("a UUID");
-    for line in ["content-type: text/plain", "X-Patient: p103", "authorization: Bearer t2"] {
+    for line in [
+        "content-type: text/plain",
+        "X-Patient: p103",
+        "Authorization: Bearer a",
+        "authorization: Bearer t2",
+    ] {
         assert!(head.contains(&line), "{line} in {head:?}");
     }
     // Who is asked for stands in the target's authority, which the plan takes it from.
-    for gone in ["Content-Type", "Authorization: ", "elsewhere"] {
+    for gone in ["Content-Type", "elsewhere"] {
         assert!(!request.contains(gone), "{gone} in {head:?}");
     }
 }

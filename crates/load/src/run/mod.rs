@@ -101,15 +101,18 @@ pub fn run_on<S: Source>(
     stop: &StopFlag,
 ) -> Result<(Totals, Outcome), RunError> {
     let counters = reconcile::before(plan, &context.metrics)?;
+    let mixed = counters.as_ref().and_then(Before::warning);
+    let notes: Vec<String> = notes.iter().cloned().chain(mixed.clone()).collect();
     for observer in &mut *observers {
-        observer.begin(plan, notes);
+        observer.begin(plan, &notes);
     }
     let source = start()?;
     // The start may lie ahead, or a little behind.
     let (now_ns, start_ns) = (clock::now_ns(), source.start_ns());
     let started_wall_ns = (clock::wall_ns() + start_ns).saturating_sub(now_ns);
     let conducted = conduct(plan, source, observers, stop, &clock::now_ns);
-    let outcome = outcome(plan, context, counters.as_ref(), &conducted, started_wall_ns);
+    let mut outcome = outcome(plan, context, counters.as_ref(), &conducted, started_wall_ns);
+    outcome.health.warnings.extend(mixed);
     for observer in &mut *observers {
         observer.end(plan, &conducted.totals, &outcome);
     }

@@ -41,12 +41,17 @@ impl Builder {
         if authority.contains("{{") {
             self.faults.add("headers", "the host is the same for all requests: no templates in it");
         }
+        let body = options.body.as_deref().map(|body| match batch {
+            ..=1 => body,
+            // Editors end the last line; the lines of a batch are ended here.
+            _ => body.strip_suffix('\n').unwrap_or(body),
+        });
         let made = Requests::new(&Spec {
             method: &method,
             authority,
             path,
             headers: &headers,
-            body: options.body.as_deref().or(default_body),
+            body: body.or(default_body),
             idempotency_key: options.idempotency_key.as_deref(),
             data: data.as_ref(),
             batch,

@@ -333,7 +333,7 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "url": "localhost:3000" }), &["URL: `localhost:3000` is no URL; write it like"]);
     check(json!({ "url": "http://nowhere.invalid" }), &["URL: `nowhere.invalid` has no address"]);
     check(json!({ "url": "http://127.0.0.1/{{x}}" }), &["URL: there is no placeholder `{{x}}`"]);
-    check(json!({ "rate": "1M/d" }), &["--rate: `1M/d` is no rate; write it like 1M/m"]);
+    check(json!({ "rate": "1M/d" }), &["--rate: `1M/d` is not a rate; write it like 1M/m"]);
     check(json!({ "rate": "0" }), &["--rate: it must be above 0"]);
     check(json!({ "rate": "1G" }), &["--rate: more than 100000000 requests a second"]);
     check(json!({ "rate": "1/h", "duration": "0s" }), &["--duration: it must be above 0"]);
@@ -363,7 +363,7 @@ fn what_is_malformed_is_told_with_its_flag() {
     check(json!({ "stages": ["5s"] }), &["--stage: `5s` is no stage; write it like 30s:100"]);
     check(
         json!({ "stages": ["5s:5/s,x:3/s,3s:y/s"] }),
-        &["--stage: `x` is no duration", "--stage: `y/s` is no rate"],
+        &["--stage: `x` is not a duration", "--stage: `y/s` is not a rate"],
     );
     check(json!({ "stages": ["5s:-1"] }), &["--stage: `-1` is no whole number"]);
     check(json!({ "stages": ["5s:2M"] }), &["--stage: 2000000 users of at most 1000000"]);
@@ -386,7 +386,7 @@ fn what_is_malformed_is_told_with_its_flag() {
         &["--think: `3s..1s` is not like 1s or 1s..3s"],
     );
     check(json!({ "shape": "weekly" }), &["--shape: `weekly` is neither flat nor daily"]);
-    check(json!({ "late-max": "x" }), &["--late-max: `x` is no duration"]);
+    check(json!({ "late-max": "x" }), &["--late-max: `x` is not a duration"]);
     check(
         json!({ "late-max": "1s", "vus": "1" }),
         &["--late-max: users of a closed model are never late"],
@@ -441,7 +441,7 @@ fn what_is_malformed_is_told_with_its_flag() {
         &["--local-ips: an IPv6 address reaches no target of IPv4"],
     );
     check(json!({ "timeout": "0s" }), &["--timeout: it must be above 0"]);
-    check(json!({ "connect-timeout": "x" }), &["--connect-timeout: `x` is no duration"]);
+    check(json!({ "connect-timeout": "x" }), &["--connect-timeout: `x` is not a duration"]);
     check(
         json!({ "cert": "/nowhere" }),
         &["--cert: cannot read /nowhere", "--key: a certificate needs its key"],
@@ -504,11 +504,11 @@ fn every_fault_is_told() {
     check_faults(
         json!({ "url": "x", "rate": "y", "body": "{{z", "checks": ["a", "b"], "timeout": "c" }),
         &[
-            "--rate: `y` is no rate",
+            "--rate: `y` is not a rate",
             "URL: `x` is no URL",
             "--check: `a` is no check",
             "--check: `b` is no check",
-            "--timeout: `c` is no duration",
+            "--timeout: `c` is not a duration",
         ],
     );
     let mut options = options(json!({ "rate": "y" }));
@@ -518,10 +518,13 @@ fn every_fault_is_told() {
     options.scenarios.get_mut("b").expect("it is there").vus = Some("0".to_owned());
     check_faults_of(
         &options,
-        &["--rate: `y` is no rate; write it like 1M/m, 16700/s or 5k/s (scenario `a`)", "--vus: 0"],
+        &[
+            "--rate: `y` is not a rate; write it like 1M/m, 16700/s or 5k/s (scenario `a`)",
+            "--vus: 0",
+        ],
         "two scenarios",
     );
     // What both have from the top is said once.
     options.scenarios.get_mut("b").expect("it is there").vus = None;
-    check_faults_of(&options, &["--rate: `y` is no rate"], "two scenarios alike");
+    check_faults_of(&options, &["--rate: `y` is not a rate"], "two scenarios alike");
 }

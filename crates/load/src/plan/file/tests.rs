@@ -98,7 +98,7 @@ fn files_are_found_beside_it_and_embedded() {
     write("rows.csv", "a\n1\n");
     let options = Options::read(&dir.path().join("run.toml")).expect("in order");
     let embedded = options.embed_files().expect("the files are there");
-    assert_eq!(embedded.defaults.body.as_deref(), Some("{}"));
+    assert_eq!(embedded.defaults.body.as_deref(), Some("{}\n"), "byte for byte");
     assert_eq!(embedded.defaults.body_file, None);
     assert_eq!(embedded.scenarios["a"].data_text.as_deref(), Some("a\n1"));
     assert_eq!(embedded.embed_files().as_ref(), Ok(&embedded));

@@ -103,14 +103,14 @@ fn generator(totals: &Totals, outcome: &Outcome) -> Vec<Row> {
     }
     rows.push(match health.kernel {
         Some(kernel) => Row::values(
-            "kernel",
+            "kernel (whole host)",
             [
                 format!("overflows={}", kernel.listen_overflows),
                 format!("drops={}", kernel.listen_drops),
                 format!("retransmits={}", kernel.retransmits),
             ],
         ),
-        None => Row::values("kernel", ["not known".to_owned()]),
+        None => Row::values("kernel (whole host)", ["not known".to_owned()]),
     });
     rows
 }

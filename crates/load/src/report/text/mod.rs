@@ -53,7 +53,10 @@ pub fn render(plan: &Plan, totals: &Totals, outcome: &Outcome, options: &TextOpt
     lines.extend(blocks::checks(plan, totals, outcome, paint));
     let mut groups = blocks::k6(plan, totals, outcome, &options.columns);
     groups.extend(generator::groups(plan, totals, outcome, &options.columns));
-    lines.extend(rows::lines(&groups, paint));
+    if options.width.is_some() {
+        rows::leave_out_repetitions(&mut groups);
+    }
+    lines.extend(rows::lines(&groups, paint, options.width));
     lines.push(String::new());
     lines.push(String::new());
     lines.extend(verdict(plan, outcome, paint, options.width));

@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 
-/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set to anything.
-pub fn colour_wanted(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
-    is_terminal && no_color.is_none_or(OsStr::is_empty)
+/// Whether colours are wanted: on a terminal that has them (`TERM` is not `dumb`), unless `NO_COLOR` is set to
+/// anything.
+pub fn colour_wanted(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 
 /// Writes with colours, or without.
@@ -54,13 +55,15 @@ mod tests {
 
     #[test]
     fn colours_are_for_terminals_that_want_them() {
-        for (is_terminal, no_color, wanted) in [
-            (true, None, true),
-            (true, Some(""), true),
-            (true, Some("1"), false),
-            (false, None, false),
+        for (is_terminal, no_color, term, wanted) in [
+            (true, None, None, true),
+            (true, Some(""), Some("xterm"), true),
+            (true, Some("1"), Some("xterm"), false),
+            (true, None, Some("dumb"), false),
+            (false, None, Some("xterm"), false),
         ] {
-            assert_eq!(colour_wanted(is_terminal, no_color.map(OsStr::new)), wanted);
+            let found = colour_wanted(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new));
+            assert_eq!(found, wanted, "{is_terminal} {no_color:?} {term:?}");
         }
     }
 }

@@ -50,8 +50,25 @@ impl Row {
     }
 }
 
-/// The lines of all groups, an empty one before each but the first.
-pub(super) fn lines(groups: &[Group], paint: Paint) -> Vec<String> {
+/// Leaves out distributions that are all zero, such as TLS handshakes without TLS, and those equal to the one
+/// above that they are a part of.
+pub(super) fn leave_out_repetitions(groups: &mut [Group]) {
+    for group in groups {
+        let mut above: Vec<(String, String)> = Vec::new();
+        group.rows.retain(|row| {
+            let Cells::Trend(cells) = &row.cells else { return true };
+            let is_part = row.name.starts_with("  {");
+            let repeats = is_part && *cells == above;
+            if !is_part {
+                above.clone_from(cells);
+            }
+            !repeats && cells.iter().any(|(_, value)| value != "0s" && value != "0")
+        });
+    }
+}
+
+/// The lines of all groups, an empty one before each but the first. What does not fit `columns` goes on below.
+pub(super) fn lines(groups: &[Group], paint: Paint, columns: Option<usize>) -> Vec<String> {
     let rows = || groups.iter().flat_map(|group| &group.rows);
     let name_width = rows().map(|row| width(&row.name)).max().unwrap_or(0) + 3;
     let trend_widths = widths(rows().filter_map(|row| match &row.cells {
@@ -72,6 +89,10 @@ pub(super) fn lines(groups: &[Group], paint: Paint) -> Vec<String> {
                 Cells::Trend(cells) => trend(cells, &trend_widths, paint),
                 Cells::Values(values) => plain(values, &value_widths, paint),
             };
+            let indent = 4 + name_width + 2;
+            let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent));
+            let below = format!("\n{}", " ".repeat(indent));
+            let cells = packed(cells, room).join(&below);
             lines.push(format!("    {name}{}: {cells}", paint.faint(&dots)));
         }
     }
@@ -92,22 +113,49 @@ fn value_widths(groups: &[Group], of: &Group) -> Vec<usize> {
     }))
 }
 
-fn trend(cells: &[(String, String)], widths: &[usize], paint: Paint) -> String {
-    let cells = cells
-        .iter()
-        .zip(widths)
-        .map(|((name, value), width)| format!("{name}={}", paint.value(&padded(value, *width))));
-    cells.collect::<Vec<_>>().join(" ")
+/// A piece of a line, and how wide it is without its colours.
+type Cell = (String, usize);
+
+fn trend(cells: &[(String, String)], widths: &[usize], paint: Paint) -> Vec<Cell> {
+    let cell = |((name, value), width): (&(String, String), &usize)| {
+        let value = padded(value, *width);
+        let columns = name.len() + 1 + self::width(&value);
+        (format!("{name}={}", paint.value(&value)), columns)
+    };
+    cells.iter().zip(widths).map(cell).collect()
 }
 
-fn plain(values: &[String], widths: &[usize], paint: Paint) -> String {
-    let cells = values.iter().enumerate().map(|(place, value)| {
+fn plain(values: &[String], widths: &[usize], paint: Paint) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (place, value) in values.iter().enumerate() {
+        let value = printable(value);
+        if place + 1 == values.len() && place > 0 {
+            // A sentence as often as a number: it may go on below at any word.
+            cells.extend(value.split(' ').map(|word| (word.to_owned(), width(word))));
+            continue;
+        }
         let last = place + 1 == values.len();
-        let width = if last { 0 } else { widths.get(place).copied().unwrap_or(0) };
-        let value = padded(&printable(value), width);
-        if place == 0 { paint.value(&value) } else { value }
-    });
-    cells.collect::<Vec<_>>().join(" ")
+        let value = padded(&value, if last { 0 } else { widths.get(place).copied().unwrap_or(0) });
+        let columns = width(&value);
+        cells.push((if place == 0 { paint.value(&value) } else { value }, columns));
+    }
+    cells
+}
+
+/// Cells beside each other, as many in a line as fit `room` columns.
+fn packed(cells: Vec<Cell>, room: usize) -> Vec<String> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for (text, columns) in cells {
+        match lines.last_mut() {
+            Some((line, used)) if *used + 1 + columns <= room => {
+                line.push(' ');
+                line.push_str(&text);
+                *used += 1 + columns;
+            }
+            _ => lines.push((text, columns)),
+        }
+    }
+    lines.into_iter().map(|(line, _)| line).collect()
 }
 
 /// The widest of each place.

@@ -347,6 +347,7 @@ fn judged(plan: &Plan, totals: &mut Totals) -> Outcome {
             waited: open.then_some(Part { count: counts.waited, of: counts.due }),
             worker_cpu_shares: totals.worker_cpu_shares(),
             answered: counts.answered,
+            unmet: load::outcome::Part::default(),
             kernel: Some(KernelCounters::default()),
         },
         reconciliation: None,

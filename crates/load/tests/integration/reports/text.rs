@@ -60,6 +60,25 @@ fn sentences_break_between_words_of_a_terminal() {
 }
 
 #[test]
+fn repro_a_report_fits_a_terminal_of_80_columns() {
+    // No name is as long as those of the hostile one.
+    for run in runs::all().iter().filter(|run| run.name != "hostile") {
+        let narrow = text(run, &TextOptions { width: Some(80), ..TextOptions::default() });
+        // A command to copy stays on one line.
+        let is_too_wide = |line: &&str| line.chars().count() > 80 && !line.contains('`');
+        let too_wide = narrow.lines().find(is_too_wide);
+        assert_eq!(too_wide, None, "{}: {narrow}", run.name);
+    }
+    // What is zero throughout, or says once more what stands above, is left out there.
+    let run = runs::named("passed");
+    let whole = text(run, &TextOptions::default());
+    let narrow = text(run, &TextOptions { width: Some(80), ..TextOptions::default() });
+    for name in ["http_req_tls_handshaking", "expected_response:true"] {
+        assert!(whole.contains(name) && !narrow.contains(name), "{name}: {narrow}");
+    }
+}
+
+#[test]
 fn no_name_moves_the_cursor() {
     let text = text(runs::named("hostile"), &TextOptions::default());
     assert!(text.contains("<script>alert(1)</script>"), "a terminal minds no markup");
