@@ -1,6 +1,8 @@
 //! What can be known to be wrong before sockets are taken. With `--takeover` that is the last moment
 //! for it: the server that hands them over ends, and then nobody would serve.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use journal::StoreMeta;
 use journal::disk::RealDisk;
@@ -47,6 +49,16 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
     }
     let checked = config.journal.validate().and_then(|()| config.validate());
     checked.map_err(|why| anyhow!("cannot open the store in {}: {why}", flags.data.display()))
+}
+
+/// The kind of the file system at `path`, if it keeps its files in memory alone.
+pub(crate) fn memory_file_system(path: &Path) -> Option<&'static str> {
+    // statfs(2) lists these numbers.
+    match rustix::fs::statfs(path).ok()?.f_type {
+        0x0102_1994 => Some("tmpfs"),
+        0x8584_58f6 => Some("ramfs"),
+        _ => None,
+    }
 }
 
 /// Whether this process may use the journal that it is about to take over, and is meant to. Nothing

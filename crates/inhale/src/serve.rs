@@ -1,5 +1,5 @@
 //! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
-//! successor, or because the disk failed.
+//! successor, or because the journal failed.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -34,7 +34,7 @@ const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 enum End {
     Signal,
     Takeover,
-    DiskFailed { cause: String },
+    JournalFailed { cause: String },
 }
 
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
@@ -72,6 +72,12 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         (Signals::listen()?, await_successor(flags))
     };
     announce(flags, &listeners, &store);
+    if let Some(kind) = checks::memory_file_system(&flags.data) {
+        tracing::warn!(
+            kind,
+            "the store is on a file system in memory: a restart of the machine loses every usage (--data)"
+        );
+    }
     let server = server::start(
         &server_config(flags, descriptors),
         store.clone(),
@@ -260,7 +266,7 @@ async fn wait_for_end(
     tokio::select! {
         _ = signals.terminate.recv() => End::Signal,
         _ = signals.interrupt.recv() => End::Signal,
-        cause = disk_failed => End::DiskFailed { cause },
+        cause = disk_failed => End::JournalFailed { cause },
         () = handed_over => End::Takeover,
     }
 }
@@ -279,10 +285,10 @@ fn finish(
             (flags.drain_grace, flags.shutdown_timeout)
         }
         End::Takeover => (flags.drain_grace, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
-        End::DiskFailed { cause } => {
+        End::JournalFailed { cause } => {
             tracing::error!(
                 cause,
-                "a write or sync of the journal failed; stopping without acknowledging anything more"
+                "the journal failed; stopping without acknowledging anything more"
             );
             (Duration::ZERO, LAST_WORDS)
         }
@@ -297,11 +303,8 @@ fn finish(
     // The index may have merges under way, which cannot be broken off and may take longer than a stop
     // may. They end with the process: what they would have written is written again.
     std::mem::forget(store.clone());
-    if let End::DiskFailed { cause } = end {
-        bail!(
-            "the disk failed while usages were written ({cause}); what was in flight was answered with \
-             outcome-unknown"
-        );
+    if let End::JournalFailed { cause } = end {
+        bail!("the journal failed: {cause}; requests in flight were answered with outcome-unknown");
     }
     closed.context("closing the journal")?;
     tracing::info!("stopped");

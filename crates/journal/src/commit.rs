@@ -120,7 +120,8 @@ impl Shared {
         Some(taken)
     }
 
-    /// One write, one sync. The first failure of either poisons the journal.
+    /// One write, one sync, and a look whether a later open will find what was written. The first
+    /// failure of any poisons the journal.
     fn write(&self, active: &Active, batch: &mut Gathered) -> Result<BatchHeader, CommitError> {
         let payload = batch.payload();
         let header = BatchHeader {
@@ -142,7 +143,10 @@ impl Shared {
             .and_then(|()| active.file.sync_data());
         if let Err(error) = written {
             let segment = active.header.number;
-            self.poison(format!("writing a batch to segment {segment}: {error}"));
+            self.poison_for(format!("writing a batch to segment {segment}: {error}"));
+            return Err(CommitError::Poisoned);
+        }
+        if !self.is_in_place() {
             return Err(CommitError::Poisoned);
         }
         let took = self.clock.monotonic().saturating_sub(begun);
@@ -211,7 +215,7 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                self.poison(format!("activating segment {number}: {error}"));
+                self.poison_for(format!("activating segment {number}: {error}"));
                 Err(CommitError::Poisoned)
             }
         }

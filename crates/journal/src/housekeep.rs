@@ -2,12 +2,14 @@
 //! a sealed one, let expired ones go.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::anchor;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
+use crate::meta::META_FILE;
 use crate::prepare::{prepare, remove_if_there};
 use crate::reader::newest_commit_ms;
 use crate::retain::{Rules, TrustedClock};
@@ -60,6 +62,11 @@ impl Shared {
         if housekeeper.stopped || self.is_poisoned() {
             return done;
         }
+        // The committer looks too; this is for a time in which no usage comes.
+        if !self.is_in_place() {
+            return done;
+        }
+        self.keep_meta();
         self.watch_space();
         done.prepared = self.prepare_next();
         done.compressed = self.compress_one(&mut housekeeper);
@@ -110,6 +117,20 @@ impl Shared {
                 lock(&self.notes).failure = Some(failure);
                 None
             }
+        }
+    }
+
+    /// Puts back a `store.meta` that somebody has removed: this process alone still knows the secret in
+    /// it, and no later open does without.
+    fn keep_meta(&self) {
+        let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        if self.disk.identity(META_FILE).is_err_and(missing) {
+            let failure = match self.meta.create(&*self.disk) {
+                Ok(()) => "store.meta was removed while the journal was open; it was written anew"
+                    .to_owned(),
+                Err(error) => format!("writing store.meta anew, which was removed: {error}"),
+            };
+            lock(&self.notes).failure = Some(failure);
         }
     }
 

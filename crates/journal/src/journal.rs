@@ -152,6 +152,13 @@ impl Journal {
         self.shared.confirm_clock();
     }
 
+    /// Whether the journal's directory, lock and active segment are where they were opened; if not, the
+    /// journal is poisoned. To be asked before files are made beside the journal.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.shared.is_in_place()
+    }
+
     /// What has failed, if the journal is poisoned.
     #[must_use]
     pub fn failure(&self) -> Option<String> {

@@ -60,6 +60,11 @@ impl Ledger {
         self.segments.back().expect("there is always an active segment")
     }
 
+    /// The active segment's open file.
+    pub(crate) fn active_file(&self) -> Arc<dyn File> {
+        self.active_file.clone()
+    }
+
     /// The highest number there is, the prepared segment's if there is one.
     pub(crate) fn number_max(&self) -> u64 {
         self.next.as_ref().map_or(self.active().header.number, |next| next.number)

@@ -68,7 +68,7 @@ impl Shared {
     pub(crate) fn not_prepared(&self, number: u64, error: &io::Error) -> CommitError {
         let failure = format!("preparing segment {number}: {error}");
         if !is_shortage(error) {
-            self.poison(failure);
+            self.poison_for(failure);
             return CommitError::Poisoned;
         }
         self.pending().no_space = true;

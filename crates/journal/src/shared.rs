@@ -3,13 +3,14 @@
 //! Locks are taken in this order: committer, housekeeper, preparing, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::commit::Committer;
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock, check_same};
 use crate::error::{AppendError, Ended};
 use crate::format::Batch;
 use crate::housekeep::{Housekeeper, Notes};
@@ -73,7 +74,7 @@ pub(crate) struct Shared {
     /// Whether the housekeeper's thread has something to do now, and where it sleeps.
     pub(crate) chores_due: Mutex<bool>,
     pub(crate) chores: Condvar,
-    pub(crate) lock_file: Mutex<Option<Box<dyn Send + Sync>>>,
+    pub(crate) lock_file: Mutex<Option<Box<dyn Lock>>>,
     pub(crate) poison_cause: OnceLock<String>,
     pub(crate) end: AtomicU8,
 }
@@ -92,7 +93,7 @@ impl Shared {
         committer: Committer,
         pending: Pending,
         ledger: Ledger,
-        lock_file: Box<dyn Send + Sync>,
+        lock_file: Box<dyn Lock>,
         trusted: TrustedClock,
     ) -> Self {
         let proven = ledger.active().header.first_seq;
@@ -168,6 +169,33 @@ impl Shared {
         self.end.store(POISONED, Ordering::SeqCst);
         self.pending().ended = Some(AppendError::Poisoned);
         self.wake_everybody();
+    }
+
+    /// Fails, saying what has happened, when the directory, its lock or the active segment is no
+    /// longer where the next open would look for it. What is written all the same, nobody finds.
+    fn check_in_place(&self) -> io::Result<()> {
+        if let Some(held) = &*lock(&self.lock_file) {
+            held.check_in_place()?;
+        }
+        let (name, file) = {
+            let ledger = self.ledger();
+            (ledger.active().header.file_name(), ledger.active_file())
+        };
+        check_same(self.disk.identity(&name), file.identity()?, &format!("the file {name}"))
+    }
+
+    /// Whether everything is in place; if not, the journal is poisoned.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let displaced =
+            self.check_in_place().map_err(|displaced| self.poison(displaced.to_string()));
+        displaced.is_ok()
+    }
+
+    /// Poisons the journal because of `failure`, or of what has brought it about: in a directory that
+    /// was removed, say, no segment can be made.
+    pub(crate) fn poison_for(&self, failure: String) {
+        let cause = self.check_in_place().err().map_or(failure, |displaced| displaced.to_string());
+        self.poison(cause);
     }
 
     /// Everything appended is durable and nothing more will be.

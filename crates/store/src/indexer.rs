@@ -134,6 +134,9 @@ impl Indexer {
             // Somebody who reads has found it; it counts, and is waited out, like any other.
             return self.failed(shared, failure.blames_files);
         }
+        if !shared.journal.is_in_place() {
+            return Step::Stopped;
+        }
         match self.open(shared) {
             Ok(index) => {
                 tracing::info!(cursor = index.cursor(), "the index is open again");
@@ -200,6 +203,10 @@ impl Indexer {
         index: &Index,
         run: &[Arc<Batch>],
     ) -> Result<Step, IndexError> {
+        // The library makes folders by their paths: none in the place of a store that was removed.
+        if !shared.journal.is_in_place() {
+            return Ok(Step::Stopped);
+        }
         let usages = apply_run(index, run)?;
         let cursor = index.cursor();
         // In this order: the tail's beginning moves before a claim is released, and both only

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod configuration;
 mod descriptors;
+mod displaced;
 mod doctor;
 mod faults;
 mod filesystem;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod dead_ends;
+mod displaced;
 mod fixtures;
 mod helpers;
 mod housekeeping;

@@ -11,13 +11,14 @@ mod rng;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::{Directory, Inode};
 use image::Image;
 pub use rng::Rng;
 
-use super::{Disk, File, Space};
+use super::{Disk, File, Identity, Lock, Space, check_same};
 
 /// How the running system ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ struct State {
     /// Moves at each crash: handles and locks of an earlier life are dead.
     life: u64,
     locks: BTreeSet<String>,
+    /// Whether another directory has taken this one's place; see [`SimDisk::displace`].
+    displaced: bool,
     capacity_bytes: u64,
     operations: u64,
     syncs: u64,
@@ -91,6 +94,7 @@ impl SimDisk {
             next_inode: 1,
             life: 0,
             locks: BTreeSet::new(),
+            displaced: false,
             capacity_bytes: 1 << 40,
             operations: 0,
             syncs: 0,
@@ -126,6 +130,7 @@ impl SimDisk {
         state.locks.clear();
         (state.halted, state.halt_in) = (false, None);
         (state.fail_sync_in, state.fail_write_in) = (None, None);
+        state.displaced = false;
         if crash == Crash::Power {
             state.directory.power_cut(&mut state.rng);
         }
@@ -178,6 +183,11 @@ impl SimDisk {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.state().used_bytes()
+    }
+
+    /// Puts another directory in the place of this one, whose open files go on working.
+    pub fn displace(&self) {
+        self.state().displaced = true;
     }
 
     /// Makes some syncs pretend: the negative control of every test about durability.
@@ -384,13 +394,31 @@ impl Disk for SimDisk {
         Ok(Space { free_bytes: total_bytes.saturating_sub(state.used_bytes()), total_bytes })
     }
 
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn identity(&self, name: &str) -> io::Result<Identity> {
+        let state = self.state();
+        state.check_alive(state.life)?;
+        Ok(Identity { device: 0, inode: state.inode(name)? })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         let state = &mut *self.state();
         state.check_alive(state.life)?;
         if !state.locks.insert(name.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(SimLock { disk: self.clone(), name: name.to_owned(), life: state.life }))
+    }
+}
+
+impl Lock for SimLock {
+    fn check_in_place(&self) -> io::Result<()> {
+        let displaced = self.disk.state().displaced;
+        let identity = |inode| Identity { device: 0, inode };
+        check_same(Ok(identity(displaced.into())), identity(0), "the journal's directory")
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 }
 
@@ -408,6 +436,11 @@ impl File for SimFile {
         let state = &mut *self.disk.state();
         state.check_alive(self.life)?;
         Ok(state.image(self.inode).len())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        self.disk.state().check_alive(self.life)?;
+        Ok(Identity { device: 0, inode: self.inode })
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
