@@ -92,6 +92,20 @@ pub enum OpenError {
         /// The first sequence of the batch that proves it.
         later_seq: u64,
     },
+    /// A witness shows that the journal was durable past its end.
+    #[error(
+        "the journal ends at sequence {end_seq}, but {witness} shows that it was durable up to \
+         {durable}: at least {} frames are missing; restore the missing files",
+        durable - end_seq
+    )]
+    EndsEarly {
+        /// One past the last sequence that can be read.
+        end_seq: u64,
+        /// Everything below was durable.
+        durable: u64,
+        /// Which witness says so.
+        witness: String,
+    },
 }
 
 /// Why an append was refused. Nothing was appended.

@@ -16,7 +16,7 @@ use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Appender;
 use crate::reader::Reader;
-use crate::recover;
+use crate::recover::{self, Examined};
 use crate::shared::{CommitObserver, Shared, SyncObserver, lock};
 use crate::status::{Recovery, Status};
 use crate::subscribe::{self, Subscription};
@@ -38,8 +38,21 @@ impl Journal {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (shared, recovery) = recover::open(disk, clock, options)?;
-        Ok((Self { shared: Arc::new(shared) }, recovery))
+        Self::examine(disk, clock, options)?.open(&[])
+    }
+
+    /// The first phase of an opening: takes the lock and finds the journal's end, writing nothing,
+    /// so that the caller can compare what it knows before [`Examined::open`] writes.
+    pub fn examine(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Examined, OpenError> {
+        recover::examine(disk, clock, options)
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
     }
 
     /// Starts the committer and the housekeeper, once.

@@ -39,6 +39,7 @@ mod status;
 mod subscribe;
 mod tail;
 mod threads;
+mod witness;
 
 pub use clock::{Clock, SystemClock};
 pub use commit::Committed;
@@ -50,7 +51,9 @@ pub use meta::StoreMeta;
 pub use options::{Options, Sabotage};
 pub use pending::Appender;
 pub use reader::Reader;
+pub use recover::Examined;
 pub use shared::{CommitObserver, SyncObserver};
 pub use status::{ClockSuspect, Cut, Recovery, Status};
 pub use subscribe::Subscription;
 pub use threads::Threads;
+pub use witness::Witness;

@@ -1,9 +1,11 @@
-//! Opening a journal: lock, find the end, secure what is unproven in a fresh segment of a new
-//! epoch, and only then answer. Each step leaves a directory that the next open understands.
+//! Opening a journal, in phases: look at everything without writing; compare with the witnesses;
+//! secure what is unproven in a fresh segment of a new epoch, and only then answer. Each step leaves
+//! a directory that the next open understands.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::anchor;
 use crate::clock::Clock;
@@ -14,7 +16,8 @@ use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
     align_batch, segment_file_name, segment_number,
 };
-use crate::layout::{Layout, body_if_zero, survey};
+use crate::journal::Journal;
+use crate::layout::{Found, Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
 use crate::meta::{META_FILE, StoreMeta};
@@ -27,21 +30,41 @@ use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
 use crate::tail::{self, Tail};
+use crate::witness::{self, Witness};
 
 /// The name of the lock file.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// Recovers the journal in `disk` and begins a new epoch.
-pub(crate) fn open(
+/// A journal that was looked at and not changed yet: its lock is held, its end is found. The phases
+/// of an opening are this examination, the comparison with every [`Witness`], and the writing.
+pub struct Examined {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     options: Options,
-) -> Result<(Shared, Recovery), OpenError> {
+    begun: Duration,
+    lock_file: Box<dyn Send + Sync>,
+    meta: StoreMeta,
+    /// Whether there is no store yet.
+    new: bool,
+    layout: Layout,
+    tail: Tail,
+    /// The journal's segments, oldest first.
+    chain: Vec<Found>,
+    repairs: u64,
+}
+
+/// Takes the lock and finds the journal's end. Writes nothing.
+pub(crate) fn examine(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Examined, OpenError> {
     options.validate().map_err(OpenError::Options)?;
     let begun = clock.monotonic();
     let lock_file = take_lock(&*disk)?;
-    let (meta, created) = load_or_invent_meta(&*disk, &*clock, &options)?;
-    let layout = survey(&*disk, Some(&meta.store_id))?;
+    let (meta, new) = load_or_invent_meta(&*disk, &*clock, &options)?;
+    // What a creation that was cut short has left is no part of the new store.
+    let layout = if new { Layout::default() } else { survey(&*disk, Some(&meta.store_id))? };
     layout.check_no_gap_behind()?;
     let mut tail = tail::find(&*disk, &layout, options.sabotage.later_batches)?;
     if options.sabotage.unproven_tail {
@@ -51,61 +74,133 @@ pub(crate) fn open(
         Some(last) => layout.chain(last)?,
         None => Vec::new(),
     };
-    if let Some(cut) = tail.cut {
-        tail::cut(&*disk, cut)?;
-    }
-    let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
-        segment: layout.newest().unwrap_or(0),
-        why: "no epoch is left after it".to_owned(),
-    })?;
-    let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
-    let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
-    let active = secure(&*disk, &layout, &tail, header)?;
-    let believed_ms = if created {
-        let wall_ms = clock.wall_ms();
-        // First, because a store whose meta is there is no longer a new one.
-        anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
-        meta.create(&*disk).map_err(opening("creating store.meta"))?;
-        Some(wall_ms)
-    } else {
-        anchor::load(&*disk).map_err(opening("reading clock"))?
-    };
-
-    let mut segments: VecDeque<Segment> = chain
-        .into_iter()
-        .filter(|found| found.header.first_seq < active.header.first_seq)
-        .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
-        .collect();
-    let file_bytes = active.header.segment_bytes;
-    segments.push_back(Segment { header: active.header.clone(), file_bytes });
-    tidy(&*disk, &segments)?;
-
     let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
-    let took = clock.monotonic().saturating_sub(begun);
-    let recovery = Recovery {
-        created,
-        clean: is_closed(&tail),
-        epoch,
-        segments: segments.len(),
-        first_seq: segments[0].header.first_seq,
-        durable: active.at.seq,
-        frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
-        cut: tail.cut,
-        bytes_scanned: tail.bytes_scanned,
-        took,
-        repairs,
-    };
-    let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
-    let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
-    pending.segment = active.header.number;
-    pending.write_at = active.at.offset;
-    pending.write_end = active.header.segment_bytes;
-    let committer = Committer::new(active, recovery.clean);
-    let parts = (disk, clock, options, meta);
-    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
-    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
-    shared.watch_cap();
-    Ok((shared, recovery))
+    Ok(Examined { disk, clock, options, begun, lock_file, meta, new, layout, tail, chain, repairs })
+}
+
+impl Examined {
+    /// Who the store is.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.meta.store_id
+    }
+
+    /// Changes with every repair.
+    #[must_use]
+    pub fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// The oldest sequence kept.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.chain.first().map_or(self.tail.end_seq, |oldest| oldest.header.first_seq)
+    }
+
+    /// One past the last sequence that can be read.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.tail.end_seq
+    }
+
+    /// Compares the journal's end with the witnesses, recovers the journal, and begins a new epoch.
+    ///
+    /// # Errors
+    /// [`OpenError::EndsEarly`] when the journal ends before a witness; nothing was written then.
+    pub fn open(self, witnesses: &[Witness]) -> Result<(Journal, Recovery), OpenError> {
+        self.compare(witnesses)?;
+        let (shared, recovery) = self.write()?;
+        Ok((Journal::new(shared), recovery))
+    }
+
+    fn compare(&self, witnesses: &[Witness]) -> Result<(), OpenError> {
+        let Some(latest) = witness::latest(witnesses, &self.meta.store_id, self.repairs) else {
+            return Ok(());
+        };
+        if latest.durable <= self.tail.end_seq {
+            return Ok(());
+        }
+        Err(OpenError::EndsEarly {
+            end_seq: self.tail.end_seq,
+            durable: latest.durable,
+            witness: latest.name.clone(),
+        })
+    }
+
+    /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
+    /// superseded.
+    fn write(self) -> Result<(Shared, Recovery), OpenError> {
+        let Self {
+            disk,
+            clock,
+            options,
+            begun,
+            lock_file,
+            meta,
+            new,
+            layout,
+            tail,
+            chain,
+            repairs,
+        } = self;
+        if new {
+            tidy(&*disk, &VecDeque::new())?;
+        }
+        if let Some(cut) = tail.cut {
+            tail::cut(&*disk, cut)?;
+        }
+        let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
+            segment: layout.newest().unwrap_or(0),
+            why: "no epoch is left after it".to_owned(),
+        })?;
+        let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
+        let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
+        let active = secure(&*disk, &layout, &tail, header)?;
+        let believed_ms = if new {
+            let wall_ms = clock.wall_ms();
+            // First, because a store whose meta is there is no longer a new one.
+            anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
+            meta.create(&*disk).map_err(opening("creating store.meta"))?;
+            Some(wall_ms)
+        } else {
+            anchor::load(&*disk).map_err(opening("reading clock"))?
+        };
+
+        let mut segments: VecDeque<Segment> = chain
+            .into_iter()
+            .filter(|found| found.header.first_seq < active.header.first_seq)
+            .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
+            .collect();
+        let file_bytes = active.header.segment_bytes;
+        segments.push_back(Segment { header: active.header.clone(), file_bytes });
+        tidy(&*disk, &segments)?;
+
+        let recovery = Recovery {
+            created: new,
+            clean: is_closed(&tail),
+            epoch,
+            segments: segments.len(),
+            first_seq: segments[0].header.first_seq,
+            durable: active.at.seq,
+            frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
+            cut: tail.cut,
+            bytes_scanned: tail.bytes_scanned,
+            took: clock.monotonic().saturating_sub(begun),
+            repairs,
+        };
+        let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
+        let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
+        pending.segment = active.header.number;
+        pending.write_at = active.at.offset;
+        pending.write_end = active.header.segment_bytes;
+        let committer = Committer::new(active, recovery.clean);
+        let parts = (disk, clock, options, meta);
+        let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
+        let shared =
+            Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
+        shared.watch_cap();
+        Ok((shared, recovery))
+    }
 }
 
 fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
@@ -138,7 +233,7 @@ fn load_or_invent_meta(
         };
     }
     if segment_there {
-        remove_unwritten(disk)?;
+        check_unwritten(disk)?;
     }
     let (store_id, check_key) =
         random::store_secrets(options).map_err(opening("taking random bytes"))?;
@@ -147,9 +242,9 @@ fn load_or_invent_meta(
     Ok((meta, true))
 }
 
-/// Removes the segments of a creation that was cut short. They may have a header, but no batch:
-/// one with anything in it has lost its `store.meta`.
-fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
+/// Segments without `store.meta` must be those of a creation that was cut short. They may have a
+/// header, but no batch: one with anything in it has lost its `store.meta`.
+fn check_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
     let layout = survey(disk, None)?;
     for &number in layout.used.keys() {
         let file = disk
@@ -159,7 +254,7 @@ fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
             return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
         }
     }
-    tidy(disk, &VecDeque::new())
+    Ok(())
 }
 
 /// The header of the segment that begins the new epoch.
