@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::format::{HeaderError, segment_file_name};
+use crate::witness::MissingEnd;
 
 /// Why a journal did not open. Nothing has been changed that a later open could miss.
 #[derive(Debug, Error)]
@@ -94,17 +95,19 @@ pub enum OpenError {
     },
     /// A witness shows that the journal was durable past its end.
     #[error(
-        "the journal ends at sequence {end_seq}, but {witness} shows that it was durable up to \
-         {durable}: at least {} frames are missing; restore the missing files",
-        durable - end_seq
+        "{0}; restore the journal's files from a copy, or give these frames up with \
+         `inhale journal repair --accept-loss`"
     )]
-    EndsEarly {
-        /// One past the last sequence that can be read.
-        end_seq: u64,
-        /// Everything below was durable.
-        durable: u64,
-        /// Which witness says so.
-        witness: String,
+    EndsEarly(MissingEnd),
+    /// The store's mark is lost, and with it how far the journal was durable.
+    #[error(
+        "the file `mark`, which says how far the journal was durable, cannot be used: {why}; \
+         restore it from a copy, or go on past every sequence that may be lost with \
+         `inhale journal repair --accept-loss`"
+    )]
+    NoMark {
+        /// What is wrong with it.
+        why: &'static str,
     },
 }
 

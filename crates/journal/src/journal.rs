@@ -55,7 +55,7 @@ impl Journal {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Starts the committer and the housekeeper, once.
+    /// Starts the committer, the housekeeper and the marker, once.
     pub fn start(&self) -> io::Result<Threads> {
         Threads::start(&self.shared)
     }
@@ -70,6 +70,12 @@ impl Journal {
     /// nothing else.
     pub fn housekeep_once(&self) -> Housekept {
         self.shared.housekeep_once()
+    }
+
+    /// Writes down how far the journal is durable, if that has changed. The marker's thread does
+    /// nothing else. Returns whether it was written.
+    pub fn mark_once(&self) -> bool {
+        self.shared.mark_once()
     }
 
     /// Sets what the committer calls with every batch after its sync has succeeded and before the
@@ -213,6 +219,7 @@ impl Shared {
         } else {
             self.poison("closing did not commit everything".to_owned());
         }
+        self.mark_end();
         lock(&self.housekeeper).stopped = true;
         committed
     }

@@ -20,6 +20,8 @@ use crate::journal::Journal;
 use crate::layout::{Found, Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
+use crate::mark::{self, Mark, MarkFile, Reading};
+use crate::marking::Marker;
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::Options;
 use crate::pending::Pending;
@@ -30,7 +32,7 @@ use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
 use crate::tail::{self, Tail};
-use crate::witness::{self, Witness};
+use crate::witness::{Held, Witness};
 
 /// The name of the lock file.
 pub(crate) const LOCK_FILE: &str = "lock";
@@ -50,6 +52,7 @@ pub struct Examined {
     tail: Tail,
     /// The journal's segments, oldest first.
     chain: Vec<Found>,
+    mark: Reading,
     repairs: u64,
 }
 
@@ -74,8 +77,22 @@ pub(crate) fn examine(
         Some(last) => layout.chain(last)?,
         None => Vec::new(),
     };
-    let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
-    Ok(Examined { disk, clock, options, begun, lock_file, meta, new, layout, tail, chain, repairs })
+    let mark = mark::read(&*disk, &meta.store_id)?;
+    let repairs = repairs::count_by(&*disk, mark.own()).map_err(opening("reading repairs"))?;
+    Ok(Examined {
+        disk,
+        clock,
+        options,
+        begun,
+        lock_file,
+        meta,
+        new,
+        layout,
+        tail,
+        chain,
+        mark,
+        repairs,
+    })
 }
 
 impl Examined {
@@ -106,7 +123,8 @@ impl Examined {
     /// Compares the journal's end with the witnesses, recovers the journal, and begins a new epoch.
     ///
     /// # Errors
-    /// [`OpenError::EndsEarly`] when the journal ends before a witness; nothing was written then.
+    /// [`OpenError::EndsEarly`] when the journal ends before a witness, [`OpenError::NoMark`] when
+    /// its own is lost. Nothing was written then.
     pub fn open(self, witnesses: &[Witness]) -> Result<(Journal, Recovery), OpenError> {
         self.compare(witnesses)?;
         let (shared, recovery) = self.write()?;
@@ -114,38 +132,58 @@ impl Examined {
     }
 
     fn compare(&self, witnesses: &[Witness]) -> Result<(), OpenError> {
-        let Some(latest) = witness::latest(witnesses, &self.meta.store_id, self.repairs) else {
-            return Ok(());
-        };
-        if latest.durable <= self.tail.end_seq {
+        if self.options.sabotage.witnesses {
             return Ok(());
         }
-        Err(OpenError::EndsEarly {
+        let held = Held {
+            store_id: &self.meta.store_id,
+            repairs: self.repairs,
             end_seq: self.tail.end_seq,
-            durable: latest.durable,
-            witness: latest.name.clone(),
-        })
+            last_ms: self.tail.last_ms,
+            mark: self.mark.own(),
+        };
+        match (held.missing(witnesses), &self.mark) {
+            (Some(missing), _) => Err(OpenError::EndsEarly(missing)),
+            (None, Reading::None(why)) if self.meta.marked && !self.new => {
+                Err(OpenError::NoMark { why })
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// The store's mark; a store that has none gets one here, before anything else is written. One
+    /// from before a repair counts for none, but for the sequences that it has reserved.
+    fn mark_file(&self) -> io::Result<MarkFile> {
+        let reserved = match self.mark.own() {
+            Some(mark) if mark.repairs == self.repairs => {
+                return MarkFile::open(&*self.disk, *mark);
+            }
+            Some(stale) => stale.limit,
+            None => 0,
+        };
+        let end_seq = self.tail.end_seq;
+        let mark = Mark {
+            store_id: self.meta.store_id,
+            repairs: self.repairs,
+            // The last batch is not secured yet.
+            durable: self.tail.unproven.as_ref().map_or(end_seq, |batch| batch.header.first_seq),
+            limit: reserved.max(end_seq.saturating_add(self.options.mark_ahead)),
+            written_ms: self.clock.wall_ms(),
+        };
+        MarkFile::create(&*self.disk, mark)
     }
 
     /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
     /// superseded.
     fn write(self) -> Result<(Shared, Recovery), OpenError> {
-        let Self {
-            disk,
-            clock,
-            options,
-            begun,
-            lock_file,
-            meta,
-            new,
-            layout,
-            tail,
-            chain,
-            repairs,
-        } = self;
-        if new {
-            tidy(&*disk, &VecDeque::new())?;
+        if self.new {
+            tidy(&*self.disk, &VecDeque::new())?;
         }
+        let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
+        let Self { disk, clock, options, begun, lock_file, layout, tail, chain, repairs, .. } =
+            self;
+        let (new, marked) = (self.new, self.meta.marked);
+        let meta = StoreMeta { marked: true, ..self.meta };
         if let Some(cut) = tail.cut {
             tail::cut(&*disk, cut)?;
         }
@@ -163,6 +201,9 @@ impl Examined {
             meta.create(&*disk).map_err(opening("creating store.meta"))?;
             Some(wall_ms)
         } else {
+            if !marked {
+                meta.replace(&*disk).map_err(opening("replacing store.meta"))?;
+            }
             anchor::load(&*disk).map_err(opening("reading clock"))?
         };
 
@@ -196,8 +237,15 @@ impl Examined {
         let committer = Committer::new(active, recovery.clean);
         let parts = (disk, clock, options, meta);
         let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
-        let shared =
-            Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
+        let shared = Shared::new(
+            parts,
+            (epoch, salt),
+            (committer, Marker::new(mark_file)),
+            pending,
+            ledger,
+            lock_file,
+            trusted,
+        );
         shared.watch_cap();
         Ok((shared, recovery))
     }
@@ -235,10 +283,16 @@ fn load_or_invent_meta(
     if segment_there {
         check_unwritten(disk)?;
     }
+    if mark::tells_of_frames(disk)? {
+        return Err(OpenError::Meta(
+            "it is missing, yet the file `mark` tells of usages".to_owned(),
+        ));
+    }
     let (store_id, check_key) =
         random::store_secrets(options).map_err(opening("taking random bytes"))?;
     let store_number = options.store_number.unwrap_or(0);
-    let meta = StoreMeta { store_id, store_number, check_key, created_ms: clock.wall_ms() };
+    let created_ms = clock.wall_ms();
+    let meta = StoreMeta { store_id, store_number, check_key, created_ms, marked: true };
     Ok((meta, true))
 }
 

@@ -15,6 +15,7 @@ use crate::compress::{CompressError, PackedWriter, replace_segment};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
+use crate::mark;
 use crate::meta::StoreMeta;
 use crate::repairs;
 use crate::scan::read_whole;
@@ -115,7 +116,11 @@ pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
         return Err(RepairError::Changed);
     }
     if !plan.steps.is_empty() {
-        repairs::count_another(disk).map_err(opening("counting the repair"))?;
+        let mark = mark::read(disk, &StoreMeta::load(disk)?.store_id)?;
+        let before = repairs::count_by(disk, mark.own()).map_err(opening("reading repairs"))?;
+        // The journal that is left has still been as far as the mark says.
+        let kept = mark.own().copied().filter(|mark| mark.repairs == before);
+        repairs::count_another(disk, before, kept).map_err(opening("counting the repair"))?;
     }
     for step in &plan.steps {
         if let Some(cut_file) = &step.cut_file {

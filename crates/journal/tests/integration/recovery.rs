@@ -218,7 +218,7 @@ fn an_examination_finds_the_end_and_writes_nothing() {
     };
     let (own, foreign) = (examined.store_id(), [0; 16]);
     let refused = examined.open(&[witness(own, 0, 23), witness(own, 0, 22)]).map(drop);
-    let expected = "at least 2 frames are missing";
+    let expected = "at least 2 and at most";
     assert!(refused.expect_err("it ends early").to_string().contains(expected));
     assert_eq!(disk.operations(), operations);
     let opened = examine().open(&[witness(own, 0, 21), witness(foreign, 0, 99)]);

@@ -11,6 +11,8 @@ pub(super) enum Op {
     Commit,
     /// One round of background work.
     Housekeep,
+    /// Writes the mark.
+    Mark,
     /// Reads one frame by its sequence.
     Read,
     /// Lets the tailing reader read a few batches.
@@ -46,7 +48,8 @@ impl Op {
     pub(super) fn pick(rng: &mut Rng) -> Self {
         match rng.below(100) {
             0..26 => Self::Append(1 + rng.below(8)),
-            26..50 => Self::Commit,
+            26..48 => Self::Commit,
+            48..50 => Self::Mark,
             50..61 => Self::Housekeep,
             61..66 => Self::Read,
             66..72 => Self::Tail,

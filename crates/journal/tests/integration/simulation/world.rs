@@ -133,6 +133,7 @@ impl World {
             key_window: Duration::from_secs(hours * 2400),
             compress_level: rng.chance(3, 4).then_some(1),
             store_number: None,
+            mark_ahead: 1 + rng.below(40),
             seed: Some(seed),
             sabotage: settings.sabotage,
         };
@@ -188,6 +189,10 @@ impl World {
             Op::Append(frames) => self.append(frames),
             Op::Commit => self.commit(),
             Op::Housekeep => self.housekeep(),
+            Op::Mark => {
+                self.journal().mark_once();
+                Ok(())
+            }
             Op::Read => self.read(),
             Op::Tail => self.tail(),
             Op::Crash(crash) => self.crash(crash, trace),
