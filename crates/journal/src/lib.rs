@@ -5,6 +5,7 @@
 //! housekeeper as threads; the steps they run are public, so that a simulation can run them by
 //! hand in any order.
 
+pub mod accept;
 pub mod check;
 pub mod clock;
 pub mod compress;

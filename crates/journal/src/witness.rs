@@ -36,7 +36,7 @@ pub struct MissingEnd {
     pub until_ms: Option<u64>,
 }
 
-/// What a journal is that witnesses are held against.
+/// The journal that witnesses are held against.
 pub(crate) struct Held<'a> {
     pub(crate) store_id: &'a [u8; 16],
     pub(crate) repairs: u64,
