@@ -4,6 +4,8 @@
 //! The last segment is rewritten with padding up to the limit that the mark has reserved, by the
 //! same atomic rename as any repair, so that opening and reading need no exception.
 
+use std::fmt;
+
 use crate::check::{CheckError, CheckReport, Damage, take_lock, unknown_header};
 use crate::compress::{CompressError, replace_segment};
 use crate::disk::Disk;
@@ -11,7 +13,7 @@ use crate::error::{OpenError, opening};
 use crate::format::{Batch, SegmentHeader, segment_file_name};
 use crate::layout::{Layout, survey};
 use crate::limits::LOST_MARK_AHEAD;
-use crate::mark::{self, Mark, Reading};
+use crate::mark::{self, Mark, MarkFile, Reading};
 use crate::meta::StoreMeta;
 use crate::repair::{COMPRESS_LEVEL, RepairError, cut_name, keep_cut, pad};
 use crate::repairs;
@@ -36,11 +38,43 @@ pub struct EndLoss {
     pub kept: Vec<String>,
 }
 
+impl fmt::Display for EndLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.missing, self.no_mark) {
+            (Some(missing), _) => missing.fmt(f),
+            (None, why) => f.write_str(&no_mark_text(why.unwrap_or_default())),
+        }
+    }
+}
+
+fn no_mark_text(why: &str) -> String {
+    format!(
+        "the file `mark`, which says how far the journal was durable, cannot be used: {why}; how \
+         many frames are missing at the end is not known"
+    )
+}
+
 /// Says what is lost at the end of the journal, and what accepting it would do. `None` when its
 /// witnesses miss nothing. Changes nothing. Other damage has to be repaired before.
 pub fn end_loss(disk: &dyn Disk, witnesses: &[Witness]) -> Result<Option<EndLoss>, RepairError> {
     let _lock = take_lock(disk)?;
     Ok(End::find(disk, witnesses)?.map(|end| end.loss))
+}
+
+/// Writes into the mark what the witnesses know, before a repair after which they count no longer.
+pub fn keep_witnesses(disk: &dyn Disk, witnesses: &[Witness]) -> Result<(), RepairError> {
+    let _lock = take_lock(disk)?;
+    let meta = StoreMeta::load(disk)?;
+    let Reading::Own(mark) = mark::read(disk, &meta.store_id)? else { return Ok(()) };
+    let repairs = repairs::count_by(disk, Some(&mark)).map_err(opening("reading repairs"))?;
+    let own = |found: &&Witness| found.store_id == meta.store_id && found.repairs >= repairs;
+    let known = witnesses.iter().filter(own).map(|found| found.durable).max().unwrap_or(0);
+    if mark.repairs != repairs || known <= mark.durable {
+        return Ok(());
+    }
+    let mark = Mark { durable: known, limit: mark.limit.max(known), ..mark };
+    let written = MarkFile::open(disk, mark).and_then(|mut file| file.write(mark));
+    Ok(written.map_err(opening("writing the file `mark`"))?)
 }
 
 /// Gives up what [`end_loss`] says. A crash at any step leaves a journal that is still refused, or
@@ -85,10 +119,7 @@ pub(crate) fn end_damage(
     };
     let (lost_to, why) = match (held.missing(&[]), &reading) {
         (Some(missing), _) => (missing.durable, missing.to_string()),
-        (None, Reading::None(why)) if meta.marked => {
-            let unknown = "how many frames are missing at the end is not known";
-            (held.end_seq, format!("the file `mark` cannot be used: {why}; {unknown}"))
-        }
+        (None, Reading::None(why)) if meta.marked => (held.end_seq, no_mark_text(why)),
         _ => return Ok(None),
     };
     let last = report.segments.last();
