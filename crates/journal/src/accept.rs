@@ -73,7 +73,7 @@ pub fn keep_witnesses(disk: &dyn Disk, witnesses: &[Witness]) -> Result<(), Repa
         return Ok(());
     }
     let mark = Mark { durable: known, limit: mark.limit.max(known), ..mark };
-    let written = MarkFile::open(disk, mark).and_then(|mut file| file.write(mark));
+    let written = MarkFile::create(disk, mark).map(drop);
     Ok(written.map_err(opening("writing the file `mark`"))?)
 }
 

@@ -139,7 +139,9 @@ fn copies(disk: &dyn Disk) -> Result<Option<Vec<Mark>>, OpenError> {
 
 /// The file, and what it says durably.
 pub(crate) struct MarkFile {
-    file: Box<dyn File>,
+    /// `None` where a write or sync may have failed, in this life or in an earlier one: what the page
+    /// cache shows is then no proof of what is on the disk, and only a new file is.
+    file: Option<Box<dyn File>>,
     pub(crate) mark: Mark,
 }
 
@@ -154,23 +156,27 @@ impl MarkFile {
         file.sync_all()?;
         disk.rename(MARK_TMP, MARK_FILE)?;
         disk.sync_dir()?;
-        Ok(Self { file, mark })
+        Ok(Self { file: Some(file), mark })
     }
 
-    /// The file that holds `mark` already.
-    pub(crate) fn open(disk: &dyn Disk, mark: Mark) -> io::Result<Self> {
-        Ok(Self { file: disk.open(MARK_FILE)?, mark })
+    /// The file as an earlier life has left it, which says `mark`.
+    pub(crate) fn found(mark: Mark) -> Self {
+        Self { file: None, mark }
     }
 
     /// Writes both copies, each synced before the other is touched, so that one is always whole.
     /// After an error the file says what it said before or what it was to say.
-    pub(crate) fn write(&mut self, mark: Mark) -> io::Result<()> {
+    pub(crate) fn write(&mut self, disk: &dyn Disk, mark: Mark) -> io::Result<()> {
+        let Some(file) = self.file.take() else {
+            *self = Self::create(disk, mark)?;
+            return Ok(());
+        };
         let page = mark.encode();
         for at in [0, COPY_BYTES as u64] {
-            self.file.write_all_at(&page[..], at)?;
-            self.file.sync_data()?;
+            file.write_all_at(&page[..], at)?;
+            file.sync_data()?;
         }
-        self.mark = mark;
+        *self = Self { file: Some(file), mark };
         Ok(())
     }
 }
@@ -220,13 +226,44 @@ mod tests {
             let disk = SimDisk::new(seed);
             let mut file = MarkFile::create(&disk, mark(9)).expect("alive");
             disk.halt_in(seed % 5);
-            let written = file.write(mark(20));
+            let written = file.write(&disk, mark(20));
             assert_eq!(written.is_ok(), seed % 5 == 4);
             drop(file);
             disk.crash(Crash::Power);
             match read(&disk, &ID).expect("alive") {
                 Reading::Own(found) if found == mark(9) => assert!(written.is_err()),
                 found => assert_eq!(found, Reading::Own(mark(20)), "seed {seed}"),
+            }
+        }
+    }
+
+    /// A failure tore one copy, and another one, in the same life or the next, the other copy: what
+    /// the first had lost still looked whole in the page cache.
+    #[test]
+    fn repro_two_failures_in_a_row_tore_one_copy_each() {
+        let failures = (0..8).flat_map(|one| (0..8).map(move |two| (one, two)));
+        for (seed, (one, two)) in (0..20).flat_map(|seed| failures.clone().map(move |f| (seed, f)))
+        {
+            for crash in [None, Some(Crash::Kill), Some(Crash::Power)] {
+                let disk = SimDisk::new(seed);
+                let mut file = MarkFile::create(&disk, mark(9)).expect("alive");
+                for (nth, durable) in [(one, 20), (two, 30)] {
+                    match nth % 2 {
+                        0 => disk.fail_write_in(nth / 2 % 2),
+                        _ => disk.fail_sync_in(nth / 2 % 2),
+                    }
+                    // In its place, a new file may have fewer writes and syncs.
+                    let _ = file.write(&disk, mark(durable));
+                    if let Some(crash) = crash {
+                        disk.crash(crash);
+                        let found =
+                            *read(&disk, &ID).expect("alive").own().expect("a copy is whole");
+                        file = MarkFile::found(found);
+                    }
+                }
+                disk.crash(Crash::Power);
+                let found = read(&disk, &ID).expect("alive");
+                assert!(found.own().is_some(), "{seed} {one} {two} {crash:?}: {found:?}");
             }
         }
     }

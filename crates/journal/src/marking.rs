@@ -99,7 +99,8 @@ impl Shared {
 
     fn write_mark(&self, marker: &mut Marker, durable: u64, limit: u64) -> io::Result<()> {
         let written_ms = self.clock.wall_ms();
-        marker.file.write(Mark { durable, limit, written_ms, ..marker.file.mark })?;
+        let mark = Mark { durable, limit, written_ms, ..marker.file.mark };
+        marker.file.write(&*self.disk, mark)?;
         self.limit.store(limit, Ordering::Release);
         Ok(())
     }

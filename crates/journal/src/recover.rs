@@ -156,7 +156,7 @@ impl Examined {
     fn mark_file(&self) -> io::Result<MarkFile> {
         let reserved = match self.mark.own() {
             Some(mark) if mark.repairs == self.repairs => {
-                return MarkFile::open(&*self.disk, *mark);
+                return Ok(MarkFile::found(*mark));
             }
             Some(stale) => stale.limit,
             None => 0,

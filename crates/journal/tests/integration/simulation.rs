@@ -3,6 +3,7 @@
 //! runs that history alone, `SIM_SEEDS=…` says how many are run.
 
 mod controls;
+mod lying;
 mod model;
 mod op;
 mod repros;

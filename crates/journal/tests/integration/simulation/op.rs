@@ -13,6 +13,9 @@ pub(super) enum Op {
     Housekeep,
     /// Writes the mark.
     Mark,
+    /// Writes the mark, ends the process or the machine, and loses so many synced batches at the end
+    /// of the newest segment, as a disk does that lies.
+    LoseTail(u64),
     /// Reads one frame by its sequence.
     Read,
     /// Lets the tailing reader read a few batches.
@@ -65,7 +68,8 @@ impl Op {
                 Self::Jump(rng.below(80 * HOUR_MS).cast_signed() - 10 * HOUR_MS.cast_signed())
             }
             94..95 => Self::ConfirmClock,
-            95..98 => Self::Close,
+            95..97 => Self::Close,
+            97..98 => Self::LoseTail(1 + rng.below(6)),
             _ => Self::Check,
         }
     }
