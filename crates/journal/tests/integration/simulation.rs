@@ -3,7 +3,6 @@
 //! runs that history alone, `SIM_SEEDS=…` says how many are run.
 
 mod controls;
-mod lying;
 mod model;
 mod op;
 mod repros;

@@ -1,6 +1,8 @@
 //! One history: a simulated machine, a journal on it, a claimer of keys, a tailing reader, and the
 //! model that they are held against.
 
+mod lying;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +11,6 @@ use std::time::Duration;
 use journal::disk::SimDisk;
 use journal::disk::sim::{Crash, Lie, Rng};
 use journal::format::{BatchHeader, encode_frame};
-use journal::repair::RepairError;
 use journal::{
     AppendError, CommitError, Committed, FrameKind, FrameView, Journal, OpenError, Options,
     ReadError, Reader, Sabotage,
@@ -483,52 +484,6 @@ impl World {
         if report.usages() < usages {
             return Err(format!("LOST: a check finds {} usages, not {usages}", report.usages()));
         }
-        self.open(trace)
-    }
-
-    /// Everything durable is in the mark, and then not in the journal any more: it must not open
-    /// before the loss is accepted.
-    fn lose_tail(&mut self, batches: u64, trace: &mut Vec<String>) -> Result<(), String> {
-        self.journal().mark_once();
-        (self.journal, self.reader) = (None, None);
-        let crash = self.any_crash();
-        self.disk.crash(crash);
-        self.disk.set_capacity(CAPACITY_BYTES);
-        let before = self.disk.fork();
-        let marked = super::lying::marked(&self.disk);
-        if marked != Some(self.model.end_seq()) || !super::lying::zero_tail(&self.disk, batches) {
-            return self.open(trace);
-        }
-        let examine = || {
-            let disk = Arc::new(self.disk.clone());
-            Journal::examine(disk, self.clock.clone(), self.options.clone())
-        };
-        let refused = match examine() {
-            // What is left may still reach as far, by the copy that recovery has made.
-            Ok(examined) if examined.end_seq() >= self.model.end_seq() => {
-                drop(examined);
-                return self.open(trace);
-            }
-            Ok(examined) => examined.open(&[]).map(drop).err(),
-            Err(error) => Some(error),
-        };
-        trace.push(format!("{batches} batches were lost: {refused:?}"));
-        let Some(refused) = refused else {
-            return Err("LOST: the end of the journal, and nobody noticed".to_owned());
-        };
-        let lost = match super::lying::accept(&self.disk) {
-            // None if what was zeroed still stands in the segment that recovery has copied it from.
-            Ok(lost) => lost,
-            // Nothing is left to go on from; the disk finds it again.
-            Err(RepairError::NothingLeft) => {
-                self.disk = before;
-                return self.open(trace);
-            }
-            Err(error) => return Err(format!("the loss was not accepted ({refused}): {error}")),
-        };
-        trace.push(format!("accepted: {lost:?}"));
-        self.tally.lost_ends += u64::from(!lost.is_empty());
-        lost.into_iter().for_each(|seqs| self.model.give_up(seqs));
         self.open(trace)
     }
 
