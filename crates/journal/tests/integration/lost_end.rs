@@ -2,8 +2,9 @@
 //! and goes on only past every sequence that it may have given out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use journal::accept::{EndLoss, accept_loss, end_loss};
+use journal::accept::{EndLoss, accept_loss, end_loss, keep_witnesses};
 use journal::check::check;
 use journal::disk::sim::Crash;
 use journal::disk::{Disk, SimDisk};
@@ -11,8 +12,8 @@ use journal::format::segment_file_name;
 use journal::limits::LOST_MARK_AHEAD;
 use journal::scan::{RawSegment, read_header, read_whole};
 use journal::{
-    AppendError, CommitError, FrameKind, Journal, OpenError, Options, ReadError, Recovery,
-    Sabotage, Witness,
+    AppendError, Clock as _, CommitError, FrameKind, Journal, OpenError, Options, ReadError,
+    Recovery, Sabotage, SystemClock, Witness,
 };
 
 use crate::helpers::{ManualClock, append, commit, options, try_open, usages};
@@ -20,6 +21,8 @@ use crate::helpers::{ManualClock, append, commit, options, try_open, usages};
 /// Where the mark's limit is after an open of a new store with [`settings`].
 const LIMIT: u64 = 1 + AHEAD;
 const AHEAD: u64 = 5000;
+/// Nothing here waits so long; it only keeps a failure from hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn settings() -> Options {
     Options { segment_bytes: 4 << 20, mark_ahead: AHEAD, ..options() }
@@ -293,19 +296,28 @@ fn a_repair_takes_the_mark_along() {
     let file = disk.open(&segment_file_name(1)).expect("there");
     // The header page and all batches: nothing of the newest segment can be read.
     file.write_all_at(&[0x5a; 16 << 10], 0).expect("alive");
-    let (journal, name) = (disk.fork(), segment_file_name(1));
-    drop(journal);
     assert!(open(&disk).is_err());
-    assert!(matches!(journal::repair::plan(&disk), Err(journal::repair::RepairError::NothingLeft)));
-    assert!(disk.open(&name).is_ok());
+    let refused = journal::repair::plan(&disk).expect_err("there is nothing to go on from");
+    assert!(matches!(refused, journal::repair::RepairError::NothingLeft), "{refused}");
     // With damage in front of what is left, the end stays missed after the repair.
     let disk = killed(8, 20);
     lose_from(&disk, 11);
     disk.flip_bit(&segment_file_name(1), 4096 + 70, 1);
+    // What the index knows beyond the mark goes into it before the index counts no longer.
+    let store_id = read_whole(&*disk.open("store.meta").expect("there")).expect("alive")[16..32]
+        .try_into()
+        .expect("sixteen bytes");
+    let index = |store_id, repairs, durable| {
+        let name = "the index".to_owned();
+        [Witness { name, store_id, repairs, durable }]
+    };
+    for known in [index([0; 16], 0, 99), index(store_id, 0, 20), index(store_id, 0, 24)] {
+        keep_witnesses(&disk, &known).expect("kept");
+    }
     let plan = journal::repair::plan(&disk).expect("a plan");
     assert_eq!(plan.steps.len(), 1);
     journal::repair::repair(&disk, &plan).expect("repaired");
-    assert_eq!(missing(open(&disk)), (10, Some(LIMIT - 11)));
+    assert_eq!(missing(open(&disk)), (13, Some(LIMIT - 11)));
     assert_eq!(accept(&disk).resume_seq, LIMIT);
     assert_eq!(open(&disk).expect("accepted").1.durable, LIMIT);
 }
@@ -346,4 +358,35 @@ fn a_limit_that_cannot_be_raised_poisons_the_journal() {
     assert!(matches!(journal.commit_once(), Err(CommitError::Poisoned)));
     assert!(journal.failure().expect("poisoned").contains("`mark`"));
     assert!(matches!(journal.appender().map(drop), Err(AppendError::Poisoned)));
+}
+
+/// Durable position and limit, as the first copy of the mark says.
+fn mark_of(disk: &SimDisk) -> (u64, u64) {
+    let bytes = read_whole(&*disk.open("mark").expect("there")).expect("alive");
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
+    (number(40), number(48))
+}
+
+#[test]
+fn a_running_journal_keeps_its_mark_and_a_clean_stop_makes_it_exact() {
+    let disk = SimDisk::new(11);
+    let clock = Arc::new(SystemClock::new());
+    let opened = Journal::open(Arc::new(disk.clone()), clock.clone(), settings());
+    let (journal, _) = opened.expect("a new store");
+    let threads = journal.start().expect("threads start");
+    for seq in 1..=3 {
+        append(&journal, &[b"a usage"]);
+        journal.wait_durable(seq, PATIENCE).expect("durable");
+        let deadline = clock.monotonic() + PATIENCE;
+        while mark_of(&disk).0 <= seq {
+            assert!(clock.monotonic() < deadline, "{:?} at {seq}", mark_of(&disk));
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(mark_of(&disk), (4, LIMIT));
+    journal.close().expect("the disk is whole");
+    threads.join();
+    assert_eq!(mark_of(&disk), (5, 5), "with the closing frame");
+    journal.close().expect("once more changes nothing");
+    assert!(!journal.mark_once());
 }
