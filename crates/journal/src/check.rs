@@ -163,6 +163,7 @@ pub(crate) fn report(
         progress(report.bytes, chain.bytes);
     }
     report.damages.extend(chain.hopeless(seq));
+    report.damages.extend(crate::accept::end_damage(disk, &report)?);
     Ok(report)
 }
 

@@ -83,9 +83,11 @@ impl Shared {
         let taken = committer.held.take().or_else(|| self.take_pending(committer));
         let Some(mut batch) = taken else { return Ok(Committed::Nothing) };
         let end = committer.active.at.offset + batch.bytes_len() as u64;
-        if end > committer.active.header.segment_bytes
-            && let Err(error) = self.rotate(committer, batch.first_seq())
-        {
+        let ready = self.reserve(batch.next_seq()).and_then(|()| {
+            let full = end > committer.active.header.segment_bytes;
+            if full { self.rotate(committer, batch.first_seq()) } else { Ok(()) }
+        });
+        if let Err(error) = ready {
             committer.held = Some(batch);
             return Err(error);
         }

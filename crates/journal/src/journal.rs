@@ -16,7 +16,7 @@ use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Appender;
 use crate::reader::Reader;
-use crate::recover;
+use crate::recover::{self, Examined};
 use crate::shared::{CommitObserver, Shared, SyncObserver, lock};
 use crate::status::{Recovery, Status};
 use crate::subscribe::{self, Subscription};
@@ -38,11 +38,24 @@ impl Journal {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (shared, recovery) = recover::open(disk, clock, options)?;
-        Ok((Self { shared: Arc::new(shared) }, recovery))
+        Self::examine(disk, clock, options)?.open(&[])
     }
 
-    /// Starts the committer and the housekeeper, once.
+    /// The first phase of an opening: takes the lock and finds the journal's end, writing nothing,
+    /// so that the caller can compare what it knows before [`Examined::open`] writes.
+    pub fn examine(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Examined, OpenError> {
+        recover::examine(disk, clock, options)
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts the committer, the housekeeper and the marker, once.
     pub fn start(&self) -> io::Result<Threads> {
         Threads::start(&self.shared)
     }
@@ -57,6 +70,12 @@ impl Journal {
     /// nothing else.
     pub fn housekeep_once(&self) -> Housekept {
         self.shared.housekeep_once()
+    }
+
+    /// Writes down how far the journal is durable, if that has changed. The marker's thread does
+    /// nothing else. Returns whether it was written.
+    pub fn mark_once(&self) -> bool {
+        self.shared.mark_once()
     }
 
     /// Sets what the committer calls with every batch after its sync has succeeded and before the
@@ -207,6 +226,7 @@ impl Shared {
         } else {
             self.poison("closing did not commit everything".to_owned());
         }
+        self.mark_end();
         lock(&self.housekeeper).stopped = true;
         committed
     }

@@ -62,11 +62,15 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
 }
 
 impl Shared {
-    /// Says that a segment could not be prepared. Nothing of it was acknowledged, so where the disk
-    /// is whole and only something is short, appends are refused until it is there; else the
-    /// journal is poisoned.
+    /// Says that a segment could not be prepared.
     pub(crate) fn not_prepared(&self, number: u64, error: &io::Error) -> CommitError {
-        let failure = format!("preparing segment {number}: {error}");
+        self.short_of(format!("preparing segment {number}: {error}"), error)
+    }
+
+    /// Says that something could not be written without which no frame can be. Nothing of it was
+    /// acknowledged, so where the disk is whole and only something is short, appends are refused
+    /// until it is there; else the journal is poisoned.
+    pub(crate) fn short_of(&self, failure: String, error: &io::Error) -> CommitError {
         if !is_shortage(error) {
             self.poison_for(failure);
             return CommitError::Poisoned;

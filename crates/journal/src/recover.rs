@@ -1,9 +1,11 @@
-//! Opening a journal: lock, find the end, secure what is unproven in a fresh segment of a new
-//! epoch, and only then answer. Each step leaves a directory that the next open understands.
+//! Opening a journal, in phases: look at everything without writing; compare with the witnesses;
+//! secure what is unproven in a fresh segment of a new epoch, and only then answer. Each step leaves
+//! a directory that the next open understands.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::anchor;
 use crate::clock::Clock;
@@ -14,9 +16,12 @@ use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
     align_batch, segment_file_name, segment_number,
 };
-use crate::layout::{Layout, body_if_zero, survey};
+use crate::journal::Journal;
+use crate::layout::{Found, Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
+use crate::mark::{self, Mark, MarkFile, Reading};
+use crate::marking::Marker;
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::Options;
 use crate::pending::Pending;
@@ -27,21 +32,42 @@ use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
 use crate::tail::{self, Tail};
+use crate::witness::{Held, Witness};
 
 /// The name of the lock file.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// Recovers the journal in `disk` and begins a new epoch.
-pub(crate) fn open(
+/// A journal that was looked at and not changed yet: its lock is held, its end is found. The phases
+/// of an opening are this examination, the comparison with every [`Witness`], and the writing.
+pub struct Examined {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     options: Options,
-) -> Result<(Shared, Recovery), OpenError> {
+    begun: Duration,
+    lock_file: Box<dyn Lock>,
+    meta: StoreMeta,
+    /// Whether there is no store yet.
+    new: bool,
+    layout: Layout,
+    tail: Tail,
+    /// The journal's segments, oldest first.
+    chain: Vec<Found>,
+    mark: Reading,
+    repairs: u64,
+}
+
+/// Takes the lock and finds the journal's end. Writes nothing.
+pub(crate) fn examine(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Examined, OpenError> {
     options.validate().map_err(OpenError::Options)?;
     let begun = clock.monotonic();
     let lock_file = take_lock(&*disk)?;
-    let (meta, created) = load_or_invent_meta(&*disk, &*clock, &options)?;
-    let layout = survey(&*disk, Some(&meta.store_id))?;
+    let (meta, new) = load_or_invent_meta(&*disk, &*clock, &options)?;
+    // What a creation that was cut short has left is no part of the new store.
+    let layout = if new { Layout::default() } else { survey(&*disk, Some(&meta.store_id))? };
     layout.check_no_gap_behind()?;
     let mut tail = tail::find(&*disk, &layout, options.sabotage.later_batches)?;
     if options.sabotage.unproven_tail {
@@ -51,61 +77,178 @@ pub(crate) fn open(
         Some(last) => layout.chain(last)?,
         None => Vec::new(),
     };
-    if let Some(cut) = tail.cut {
-        tail::cut(&*disk, cut)?;
-    }
-    let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
-        segment: layout.newest().unwrap_or(0),
-        why: "no epoch is left after it".to_owned(),
-    })?;
-    let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
-    let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
-    let active = secure(&*disk, &layout, &tail, header)?;
-    let believed_ms = if created {
-        let wall_ms = clock.wall_ms();
-        // First, because a store whose meta is there is no longer a new one.
-        anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
-        meta.create(&*disk).map_err(opening("creating store.meta"))?;
-        Some(wall_ms)
-    } else {
-        anchor::load(&*disk).map_err(opening("reading clock"))?
-    };
-
-    let mut segments: VecDeque<Segment> = chain
-        .into_iter()
-        .filter(|found| found.header.first_seq < active.header.first_seq)
-        .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
-        .collect();
-    let file_bytes = active.header.segment_bytes;
-    segments.push_back(Segment { header: active.header.clone(), file_bytes });
-    tidy(&*disk, &segments)?;
-
-    let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
-    let took = clock.monotonic().saturating_sub(begun);
-    let recovery = Recovery {
-        created,
-        clean: is_closed(&tail),
-        epoch,
-        segments: segments.len(),
-        first_seq: segments[0].header.first_seq,
-        durable: active.at.seq,
-        frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
-        cut: tail.cut,
-        bytes_scanned: tail.bytes_scanned,
-        took,
+    let mark = mark::read(&*disk, &meta.store_id)?;
+    let repairs = repairs::count_by(&*disk, mark.own()).map_err(opening("reading repairs"))?;
+    Ok(Examined {
+        disk,
+        clock,
+        options,
+        begun,
+        lock_file,
+        meta,
+        new,
+        layout,
+        tail,
+        chain,
+        mark,
         repairs,
-    };
-    let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
-    let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
-    pending.segment = active.header.number;
-    pending.write_at = active.at.offset;
-    pending.write_end = active.header.segment_bytes;
-    let committer = Committer::new(active, recovery.clean);
-    let parts = (disk, clock, options, meta);
-    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
-    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
-    shared.watch_cap();
-    Ok((shared, recovery))
+    })
+}
+
+impl Examined {
+    /// Who the store is.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.meta.store_id
+    }
+
+    /// Changes with every repair.
+    #[must_use]
+    pub fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// The oldest sequence kept.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.chain.first().map_or(self.tail.end_seq, |oldest| oldest.header.first_seq)
+    }
+
+    /// One past the last sequence that can be read.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.tail.end_seq
+    }
+
+    /// Compares the journal's end with the witnesses, recovers the journal, and begins a new epoch.
+    ///
+    /// # Errors
+    /// [`OpenError::EndsEarly`] when the journal ends before a witness, [`OpenError::NoMark`] when
+    /// its own is lost. Nothing was written then.
+    pub fn open(self, witnesses: &[Witness]) -> Result<(Journal, Recovery), OpenError> {
+        self.compare(witnesses)?;
+        let (shared, recovery) = self.write()?;
+        Ok((Journal::new(shared), recovery))
+    }
+
+    fn compare(&self, witnesses: &[Witness]) -> Result<(), OpenError> {
+        if self.options.sabotage.witnesses {
+            return Ok(());
+        }
+        let held = Held {
+            store_id: &self.meta.store_id,
+            repairs: self.repairs,
+            end_seq: self.tail.end_seq,
+            last_ms: self.tail.last_ms,
+            mark: self.mark.own(),
+        };
+        match (held.missing(witnesses), &self.mark) {
+            (Some(missing), _) => Err(OpenError::EndsEarly(missing)),
+            (None, Reading::None(why)) if self.meta.marked && !self.new => {
+                Err(OpenError::NoMark { why })
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// The store's mark; a store that has none gets one here, before anything else is written. One
+    /// from before a repair counts for none, but for the sequences that it has reserved.
+    fn mark_file(&self) -> io::Result<MarkFile> {
+        let reserved = match self.mark.own() {
+            Some(mark) if mark.repairs == self.repairs => {
+                return Ok(MarkFile::found(*mark));
+            }
+            Some(stale) => stale.limit,
+            None => 0,
+        };
+        let end_seq = self.tail.end_seq;
+        let mark = Mark {
+            store_id: self.meta.store_id,
+            repairs: self.repairs,
+            // The last batch is not secured yet.
+            durable: self.tail.unproven.as_ref().map_or(end_seq, |batch| batch.header.first_seq),
+            limit: reserved.max(end_seq.saturating_add(self.options.mark_ahead)),
+            written_ms: self.clock.wall_ms(),
+        };
+        MarkFile::create(&*self.disk, mark)
+    }
+
+    /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
+    /// superseded.
+    fn write(self) -> Result<(Shared, Recovery), OpenError> {
+        if self.new {
+            tidy(&*self.disk, &VecDeque::new())?;
+        }
+        let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
+        let Self { disk, clock, options, begun, lock_file, layout, tail, chain, repairs, .. } =
+            self;
+        let (new, marked) = (self.new, self.meta.marked);
+        let meta = StoreMeta { marked: true, ..self.meta };
+        if let Some(cut) = tail.cut {
+            tail::cut(&*disk, cut)?;
+        }
+        let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
+            segment: layout.newest().unwrap_or(0),
+            why: "no epoch is left after it".to_owned(),
+        })?;
+        let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
+        let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
+        let active = secure(&*disk, &layout, &tail, header)?;
+        let believed_ms = if new {
+            let wall_ms = clock.wall_ms();
+            // First, because a store whose meta is there is no longer a new one.
+            anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
+            meta.create(&*disk).map_err(opening("creating store.meta"))?;
+            Some(wall_ms)
+        } else {
+            if !marked {
+                meta.replace(&*disk).map_err(opening("replacing store.meta"))?;
+            }
+            anchor::load(&*disk).map_err(opening("reading clock"))?
+        };
+
+        let mut segments: VecDeque<Segment> = chain
+            .into_iter()
+            .filter(|found| found.header.first_seq < active.header.first_seq)
+            .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
+            .collect();
+        let file_bytes = active.header.segment_bytes;
+        segments.push_back(Segment { header: active.header.clone(), file_bytes });
+        tidy(&*disk, &segments)?;
+
+        let recovery = Recovery {
+            created: new,
+            clean: is_closed(&tail),
+            epoch,
+            segments: segments.len(),
+            first_seq: segments[0].header.first_seq,
+            durable: active.at.seq,
+            frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
+            cut: tail.cut,
+            bytes_scanned: tail.bytes_scanned,
+            took: clock.monotonic().saturating_sub(begun),
+            repairs,
+        };
+        let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
+        let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
+        pending.segment = active.header.number;
+        pending.write_at = active.at.offset;
+        pending.write_end = active.header.segment_bytes;
+        let committer = Committer::new(active, recovery.clean);
+        let parts = (disk, clock, options, meta);
+        let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
+        let shared = Shared::new(
+            parts,
+            (epoch, salt),
+            (committer, Marker::new(mark_file)),
+            pending,
+            ledger,
+            lock_file,
+            trusted,
+        );
+        shared.watch_cap();
+        Ok((shared, recovery))
+    }
 }
 
 fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
@@ -138,18 +281,24 @@ fn load_or_invent_meta(
         };
     }
     if segment_there {
-        remove_unwritten(disk)?;
+        check_unwritten(disk)?;
+    }
+    if mark::tells_of_frames(disk)? {
+        return Err(OpenError::Meta(
+            "it is missing, yet the file `mark` tells of usages".to_owned(),
+        ));
     }
     let (store_id, check_key) =
         random::store_secrets(options).map_err(opening("taking random bytes"))?;
     let store_number = options.store_number.unwrap_or(0);
-    let meta = StoreMeta { store_id, store_number, check_key, created_ms: clock.wall_ms() };
+    let created_ms = clock.wall_ms();
+    let meta = StoreMeta { store_id, store_number, check_key, created_ms, marked: true };
     Ok((meta, true))
 }
 
-/// Removes the segments of a creation that was cut short. They may have a header, but no batch:
-/// one with anything in it has lost its `store.meta`.
-fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
+/// Segments without `store.meta` must be those of a creation that was cut short. They may have a
+/// header, but no batch: one with anything in it has lost its `store.meta`.
+fn check_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
     let layout = survey(disk, None)?;
     for &number in layout.used.keys() {
         let file = disk
@@ -159,7 +308,7 @@ fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
             return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
         }
     }
-    tidy(disk, &VecDeque::new())
+    Ok(())
 }
 
 /// The header of the segment that begins the new epoch.

@@ -1,6 +1,6 @@
 //! What the handles, the committer, the housekeeper and the readers of one journal share.
 //!
-//! Locks are taken in this order: committer, housekeeper, preparing, pending, ledger. Only the
+//! Locks are taken in this order: committer, housekeeper, preparing, marker, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
 use std::io;
@@ -16,6 +16,7 @@ use crate::format::Batch;
 use crate::housekeep::{Housekeeper, Notes};
 use crate::ledger::Ledger;
 use crate::lookup::Lookups;
+use crate::marking::Marker;
 use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Pending;
@@ -55,6 +56,11 @@ pub(crate) struct Shared {
     /// Held while the next segment is being prepared or activated, so that two threads never
     /// prepare the same one.
     pub(crate) preparing: Mutex<()>,
+    pub(crate) marker: Mutex<Marker>,
+    /// Where the marker's thread sleeps, with the marker lock.
+    pub(crate) marking: Condvar,
+    /// No frame with this sequence or a later one may be written yet.
+    pub(crate) limit: AtomicU64,
     pub(crate) pending: Mutex<Pending>,
     /// Where the committer's thread sleeps, with the pending lock.
     pub(crate) work: Condvar,
@@ -90,7 +96,7 @@ impl Shared {
     pub(crate) fn new(
         (disk, clock, options, meta): (Arc<dyn Disk>, Arc<dyn Clock>, Options, StoreMeta),
         (epoch, salt): (u32, u64),
-        committer: Committer,
+        (committer, marker): (Committer, Marker),
         pending: Pending,
         ledger: Ledger,
         lock_file: Box<dyn Lock>,
@@ -110,6 +116,9 @@ impl Shared {
             salt,
             committer: Mutex::new(committer),
             preparing: Mutex::new(()),
+            limit: AtomicU64::new(marker.limit()),
+            marker: Mutex::new(marker),
+            marking: Condvar::new(),
             pending: Mutex::new(pending),
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
@@ -207,6 +216,7 @@ impl Shared {
     fn wake_everybody(&self) {
         self.waiters.wake_all();
         self.work.notify_all();
+        self.marking.notify_all();
         self.wake_housekeeper();
     }
 

@@ -17,6 +17,7 @@ mod keys;
 mod listening;
 mod load_runs;
 mod loading;
+mod lost_end;
 mod mounted;
 mod needs;
 mod overload;

@@ -6,6 +6,7 @@ mod displaced;
 mod fixtures;
 mod helpers;
 mod housekeeping;
+mod lost_end;
 mod memory;
 mod recovery;
 mod repair;

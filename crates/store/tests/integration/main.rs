@@ -6,6 +6,7 @@ mod harness;
 mod hindered;
 mod keys;
 mod killed;
+mod lost_end;
 mod model;
 mod reading;
 mod repaired;

@@ -1,6 +1,8 @@
 //! One history: a simulated machine, a journal on it, a claimer of keys, a tailing reader, and the
 //! model that they are held against.
 
+mod lying;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +51,7 @@ pub(super) struct Tally {
     pub(super) expired: u64,
     pub(super) survived_unacknowledged: u64,
     pub(super) replayed: u64,
+    pub(super) lost_ends: u64,
 }
 
 impl Tally {
@@ -58,7 +61,7 @@ impl Tally {
         }
     }
 
-    fn figures(&mut self) -> [&mut u64; 9] {
+    fn figures(&mut self) -> [&mut u64; 10] {
         let Self {
             committed,
             opens,
@@ -69,6 +72,7 @@ impl Tally {
             expired,
             survived_unacknowledged,
             replayed,
+            lost_ends,
         } = self;
         [
             committed,
@@ -80,6 +84,7 @@ impl Tally {
             expired,
             survived_unacknowledged,
             replayed,
+            lost_ends,
         ]
     }
 
@@ -133,6 +138,7 @@ impl World {
             key_window: Duration::from_secs(hours * 2400),
             compress_level: rng.chance(3, 4).then_some(1),
             store_number: None,
+            mark_ahead: 1 + rng.below(40),
             seed: Some(seed),
             sabotage: settings.sabotage,
         };
@@ -188,6 +194,10 @@ impl World {
             Op::Append(frames) => self.append(frames),
             Op::Commit => self.commit(),
             Op::Housekeep => self.housekeep(),
+            Op::Mark => {
+                self.journal().mark_once();
+                Ok(())
+            }
             Op::Read => self.read(),
             Op::Tail => self.tail(),
             Op::Crash(crash) => self.crash(crash, trace),
@@ -231,6 +241,7 @@ impl World {
             }
             Op::Close => self.close(trace),
             Op::Check => self.check(trace),
+            Op::LoseTail(batches) => self.lose_tail(batches, trace),
         }
     }
 
