@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::format::{HeaderError, segment_file_name};
+use crate::prepare::{is_full, is_shortage};
 use crate::witness::MissingEnd;
 
 /// Why a journal did not open. Nothing has been changed that a later open could miss.
@@ -197,6 +198,16 @@ pub enum Ended {
 }
 
 impl OpenError {
+    /// Whether space, descriptors or memory have run out.
+    pub(crate) fn is_shortage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_shortage(source))
+    }
+
+    /// Whether only room on the disk is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     /// Why a segment cannot do without the header page that is not accepted.
     pub(crate) fn header(segment: u64, why: HeaderError) -> Self {
         match why {

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::anchor;
+use crate::begin::Retry;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
@@ -43,6 +44,8 @@ pub(crate) struct Housekeeper {
     /// The segment whose removal is not durable yet. Nothing else goes before it has gone, or a
     /// power cut could bring it back in front of a hole.
     leaving: Option<u64>,
+    /// When to begin, if the open had no room to.
+    pub(crate) begin: Retry,
     /// What the file `clock` says, once this life of the journal has written it.
     anchored_ms: Option<u64>,
 }
@@ -64,6 +67,11 @@ impl Shared {
         }
         // The committer looks too; this is for a time in which no usage comes.
         if !self.is_in_place() {
+            return done;
+        }
+        if !self.has_begun() && !self.begin_late(&mut housekeeper) {
+            // Only what makes room is done until there is room.
+            done.removed = self.let_expired_go(&mut housekeeper);
             return done;
         }
         self.keep_meta();
@@ -252,7 +260,7 @@ impl Shared {
         let segment_bytes = self.options.segment_bytes;
         let missing = {
             let ledger = self.ledger();
-            let number = ledger.active().header.number + 1;
+            let number = ledger.newest() + 1;
             ledger.next.is_none() && !self.is_over_cap(&ledger, number)
         };
         let mut needed = self.options.reserve_bytes;
@@ -278,7 +286,7 @@ impl Shared {
         let _preparing = lock(&self.preparing);
         let number = {
             let ledger = self.ledger();
-            let number = ledger.active().header.number + 1;
+            let number = ledger.newest() + 1;
             if ledger.next.is_some() || self.is_over_cap(&ledger, number) {
                 return false;
             }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::commit::Committed;
 use crate::disk::Disk;
 use crate::error::{AppendError, CommitError, OpenError, ReadError, WaitError};
-use crate::format::OwnedFrame;
+use crate::format::{Batch, OwnedFrame};
 use crate::housekeep::Housekept;
 use crate::limits::PROJECTIONS_MAX;
 use crate::meta::StoreMeta;
@@ -109,6 +109,26 @@ impl Journal {
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable.load(Ordering::SeqCst)
+    }
+
+    /// Whether appends are possible; see [`Recovery::full`].
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.shared.has_begun()
+    }
+
+    /// The last batch of the life before, while the open waits for room to secure it: written once, and
+    /// not proven durable. It becomes durable like any other batch.
+    #[must_use]
+    pub fn unproven(&self) -> Option<Arc<Batch>> {
+        if self.shared.has_begun() { None } else { lock(&self.shared.unproven).clone() }
+    }
+
+    /// Whether the frame `seq` is in that batch. One that is neither unproven nor below the durable
+    /// position, as looked at afterwards, is not stored.
+    #[must_use]
+    pub fn is_unproven(&self, seq: u64) -> bool {
+        self.unproven().is_some_and(|batch| (batch.first_seq()..batch.end_seq()).contains(&seq))
     }
 
     /// The oldest sequence kept.
@@ -237,9 +257,10 @@ impl Shared {
             let pending = self.pending();
             (pending.bytes_len(), pending.is_out_of_space())
         };
-        let (segments, segments_compressed, bytes, next_ready) = {
+        let (segments, segments_compressed, bytes, next_ready, epoch) = {
             let ledger = self.ledger();
-            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some())
+            let epoch = ledger.segments().last().map_or(0, |newest| newest.header.epoch);
+            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some(), epoch)
         };
         let (housekeeping_failure, clock_suspect) = {
             let notes = lock(&self.notes);
@@ -251,7 +272,9 @@ impl Shared {
             bytes,
             first_seq: self.first_seq.load(Ordering::SeqCst),
             durable: self.durable.load(Ordering::SeqCst),
-            epoch: self.epoch,
+            epoch,
+            begun: self.has_begun(),
+            unproven_frames: lock(&self.unproven).as_ref().map_or(0, |batch| batch.len()),
             pending_bytes,
             batches: counters.batches.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),

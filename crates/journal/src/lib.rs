@@ -18,6 +18,7 @@ pub mod retain;
 pub mod scan;
 
 mod anchor;
+mod begin;
 mod commit;
 mod error;
 mod housekeep;

@@ -13,19 +13,21 @@ use crate::shared::{Shared, lock};
 pub(crate) const MARK_ROUND: Duration = Duration::from_secs(1);
 
 /// Who writes the mark, behind a lock of its own.
+#[derive(Default)]
 pub(crate) struct Marker {
-    file: MarkFile,
+    /// There from when the journal has begun.
+    file: Option<MarkFile>,
     /// Set by close: the directory may belong to another process from then on.
     stopped: bool,
 }
 
 impl Marker {
-    pub(crate) fn new(file: MarkFile) -> Self {
-        Self { file, stopped: false }
+    pub(crate) fn begin(&mut self, file: MarkFile) {
+        self.file = Some(file);
     }
 
-    pub(crate) fn limit(&self) -> u64 {
-        self.file.mark.limit
+    fn mark(&self) -> Option<Mark> {
+        self.file.as_ref().map(|file| file.mark)
     }
 }
 
@@ -37,7 +39,8 @@ impl Shared {
         if marker.stopped || self.is_poisoned() {
             return false;
         }
-        let (durable, old) = (self.durable.load(Ordering::SeqCst), marker.file.mark);
+        let Some(old) = marker.mark() else { return false };
+        let durable = self.durable.load(Ordering::SeqCst);
         let ahead = self.options.mark_ahead;
         let low = old.limit < durable.saturating_add(ahead / 2);
         let limit = if low { durable.saturating_add(ahead) } else { old.limit };
@@ -61,7 +64,7 @@ impl Shared {
             return Ok(());
         }
         let mut marker = lock(&self.marker);
-        if end_seq <= marker.limit() {
+        if marker.mark().is_some_and(|mark| end_seq <= mark.limit) {
             return Ok(());
         }
         let durable = self.durable.load(Ordering::SeqCst);
@@ -94,13 +97,14 @@ impl Shared {
 
     /// The durable position of the last mark.
     pub(crate) fn marked(&self) -> u64 {
-        lock(&self.marker).file.mark.durable
+        lock(&self.marker).mark().map_or(0, |mark| mark.durable)
     }
 
     fn write_mark(&self, marker: &mut Marker, durable: u64, limit: u64) -> io::Result<()> {
         let written_ms = self.clock.wall_ms();
-        let mark = Mark { durable, limit, written_ms, ..marker.file.mark };
-        marker.file.write(&*self.disk, mark)?;
+        let Some(file) = &mut marker.file else { return Ok(()) };
+        let mark = Mark { durable, limit, written_ms, ..file.mark };
+        file.write(&*self.disk, mark)?;
         self.limit.store(limit, Ordering::Release);
         Ok(())
     }

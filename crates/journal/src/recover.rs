@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor;
+use crate::begin::Begun;
 use crate::clock::Clock;
-use crate::commit::{Active, Committer, activate};
+use crate::commit::{Active, activate};
 use crate::disk::{Disk, Lock};
 use crate::error::{OpenError, opening};
 use crate::format::{
-    BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
-    align_batch, segment_file_name, segment_number,
+    BATCH_HEADER_BYTES, Batch, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader,
+    SegmentKind, align_batch, segment_file_name, segment_number,
 };
 use crate::journal::Journal;
 use crate::layout::{Found, Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
 use crate::mark::{self, Mark, MarkFile, Reading};
-use crate::marking::Marker;
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::Options;
 use crate::pending::Pending;
@@ -44,7 +44,8 @@ pub struct Examined {
     clock: Arc<dyn Clock>,
     options: Options,
     begun: Duration,
-    lock_file: Box<dyn Lock>,
+    /// `None` for a journal that is open already; see [`begin_again`].
+    lock_file: Option<Box<dyn Lock>>,
     meta: StoreMeta,
     /// Whether there is no store yet.
     new: bool,
@@ -63,8 +64,18 @@ pub(crate) fn examine(
     options: Options,
 ) -> Result<Examined, OpenError> {
     options.validate().map_err(OpenError::Options)?;
-    let begun = clock.monotonic();
     let lock_file = take_lock(&*disk)?;
+    look(disk, clock, options, Some(lock_file))
+}
+
+/// Finds the journal's end. Writes nothing.
+fn look(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    lock_file: Option<Box<dyn Lock>>,
+) -> Result<Examined, OpenError> {
+    let begun = clock.monotonic();
     let (meta, new) = load_or_invent_meta(&*disk, &*clock, &options)?;
     // What a creation that was cut short has left is no part of the new store.
     let layout = if new { Layout::default() } else { survey(&*disk, Some(&meta.store_id))? };
@@ -121,28 +132,98 @@ impl Examined {
     }
 
     /// Compares the journal's end with the witnesses, recovers the journal, and begins a new epoch.
+    /// Where the disk has no room for that, the journal can be read as far as it is proven durable, and
+    /// begins once there is room; see [`Recovery::full`]. Not a new one, in which there is nothing to
+    /// read.
     ///
     /// # Errors
     /// [`OpenError::EndsEarly`] when the journal ends before a witness, [`OpenError::NoMark`] when
     /// its own is lost. Nothing was written then.
     pub fn open(self, witnesses: &[Witness]) -> Result<(Journal, Recovery), OpenError> {
         self.compare(witnesses)?;
-        let (shared, recovery) = self.write()?;
-        Ok((Journal::new(shared), recovery))
+        let begun = match self.write() {
+            Err(error) if self.new || !error.is_full() => return Err(error),
+            begun => begun,
+        };
+        let (tail, created, repairs) = (&self.tail, self.new, self.repairs);
+        let mut recovery = Recovery {
+            created,
+            clean: is_closed(tail),
+            cut: tail.cut,
+            bytes_scanned: tail.bytes_scanned,
+            repairs,
+            ..Recovery::default()
+        };
+        let frames = tail.unproven.as_ref().map_or(0, |batch| batch.header.frames);
+        let (clock, since) = (self.clock.clone(), self.begun);
+        let shared = self.share(witnesses)?;
+        match begun {
+            Ok(begun) => {
+                shared.begin(begun);
+                recovery.frames_secured = frames;
+            }
+            Err(error) => {
+                shared.begins_later(&error);
+                recovery.full = Some(error.to_string());
+            }
+        }
+        let journal = Journal::new(shared);
+        let status = journal.status();
+        (recovery.epoch, recovery.segments) = (status.epoch, status.segments);
+        (recovery.first_seq, recovery.durable) = (status.first_seq, status.durable);
+        recovery.took = clock.monotonic().saturating_sub(since);
+        Ok((journal, recovery))
+    }
+
+    /// The journal as it can be read before anything is written. The last batch may be in the page cache
+    /// only, unless a witness has seen it durable.
+    fn share(self, witnesses: &[Witness]) -> Result<Shared, OpenError> {
+        let end_seq = self.tail.end_seq;
+        let witnessed = self.held().durable(witnesses);
+        let unproven = self.tail.unproven.filter(|_| witnessed < end_seq);
+        let unproven = unproven.map(|batch| {
+            let (first_seq, committed_ms) = (batch.header.first_seq, batch.header.committed_ms);
+            Batch::from_payload(first_seq, committed_ms, batch.payload.into()).map_err(|why| {
+                OpenError::Header { segment: self.tail.segment.unwrap_or(0), why: why.to_string() }
+            })
+        });
+        let unproven = unproven.transpose()?.map(Arc::new);
+        let durable = unproven.as_ref().map_or(end_seq, |batch| batch.first_seq());
+        let segments = self.chain.into_iter().map(Segment::from);
+        let segments = segments.filter(|segment| segment.header.first_seq < durable).collect();
+        let believed_ms = if self.new {
+            Some(self.clock.wall_ms())
+        } else {
+            anchor::load(&*self.disk).map_err(opening("reading clock"))?
+        };
+        let trusted = TrustedClock::at_open(self.clock.wall_ms(), self.begun, believed_ms);
+        let pending = Pending::new(end_seq, self.options.pending_bytes_max);
+        let meta = StoreMeta { marked: true, ..self.meta };
+        Ok(Shared::new(
+            (self.disk, self.clock, self.options, meta),
+            pending,
+            Ledger::new(segments, None, durable),
+            (durable, unproven),
+            self.lock_file,
+            trusted,
+        ))
+    }
+
+    fn held(&self) -> Held<'_> {
+        Held {
+            store_id: &self.meta.store_id,
+            repairs: self.repairs,
+            end_seq: self.tail.end_seq,
+            last_ms: self.tail.last_ms,
+            mark: self.mark.own(),
+        }
     }
 
     fn compare(&self, witnesses: &[Witness]) -> Result<(), OpenError> {
         if self.options.sabotage.witnesses {
             return Ok(());
         }
-        let held = Held {
-            store_id: &self.meta.store_id,
-            repairs: self.repairs,
-            end_seq: self.tail.end_seq,
-            last_ms: self.tail.last_ms,
-            mark: self.mark.own(),
-        };
-        match (held.missing(witnesses), &self.mark) {
+        match (self.held().missing(witnesses), &self.mark) {
             (Some(missing), _) => Err(OpenError::EndsEarly(missing)),
             (None, Reading::None(why)) if self.meta.marked && !self.new => {
                 Err(OpenError::NoMark { why })
@@ -174,81 +255,71 @@ impl Examined {
     }
 
     /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
-    /// superseded.
-    fn write(self) -> Result<(Shared, Recovery), OpenError> {
+    /// superseded. What it leaves when it fails, another examination understands.
+    fn write(&self) -> Result<Begun, OpenError> {
+        let Self { disk, options, layout, tail, .. } = self;
+        let disk = &**disk;
         if self.new {
-            tidy(&*self.disk, &VecDeque::new())?;
+            tidy(disk, &VecDeque::new())?;
         }
+        remove_unfinished(disk)?;
         let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
-        let Self { disk, clock, options, begun, lock_file, layout, tail, chain, repairs, .. } =
-            self;
-        let (new, marked) = (self.new, self.meta.marked);
-        let meta = StoreMeta { marked: true, ..self.meta };
+        let meta = StoreMeta { marked: true, ..self.meta.clone() };
         if let Some(cut) = tail.cut {
-            tail::cut(&*disk, cut)?;
+            tail::cut(disk, cut)?;
         }
         let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
             segment: layout.newest().unwrap_or(0),
             why: "no epoch is left after it".to_owned(),
         })?;
-        let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
-        let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
-        let active = secure(&*disk, &layout, &tail, header)?;
-        let believed_ms = if new {
-            let wall_ms = clock.wall_ms();
+        let salt = random::salt(options, epoch).map_err(opening("taking random bytes"))?;
+        let created_ms = self.clock.wall_ms();
+        let header = fresh_header(layout, tail, &meta, epoch, salt, created_ms, options);
+        let active = secure(disk, layout, tail, header)?;
+        if self.new {
             // First, because a store whose meta is there is no longer a new one.
-            anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
-            meta.create(&*disk).map_err(opening("creating store.meta"))?;
-            Some(wall_ms)
-        } else {
-            if !marked {
-                meta.replace(&*disk).map_err(opening("replacing store.meta"))?;
-            }
-            anchor::load(&*disk).map_err(opening("reading clock"))?
-        };
-
-        let mut segments: VecDeque<Segment> = chain
-            .into_iter()
-            .filter(|found| found.header.first_seq < active.header.first_seq)
-            .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
-            .collect();
+            anchor::store(disk, created_ms).map_err(opening("creating clock"))?;
+            meta.create(disk).map_err(opening("creating store.meta"))?;
+        } else if !self.meta.marked {
+            meta.replace(disk).map_err(opening("replacing store.meta"))?;
+        }
+        let chain = self.chain.iter().cloned().map(Segment::from);
+        let mut segments: VecDeque<Segment> =
+            chain.filter(|segment| segment.header.first_seq < active.header.first_seq).collect();
         let file_bytes = active.header.segment_bytes;
         segments.push_back(Segment { header: active.header.clone(), file_bytes });
-        tidy(&*disk, &segments)?;
-
-        let recovery = Recovery {
-            created: new,
-            clean: is_closed(&tail),
-            epoch,
-            segments: segments.len(),
-            first_seq: segments[0].header.first_seq,
-            durable: active.at.seq,
-            frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
-            cut: tail.cut,
-            bytes_scanned: tail.bytes_scanned,
-            took: clock.monotonic().saturating_sub(begun),
-            repairs,
-        };
-        let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
-        let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
-        pending.segment = active.header.number;
-        pending.write_at = active.at.offset;
-        pending.write_end = active.header.segment_bytes;
-        let committer = Committer::new(active, recovery.clean);
-        let parts = (disk, clock, options, meta);
-        let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
-        let shared = Shared::new(
-            parts,
-            (epoch, salt),
-            (committer, Marker::new(mark_file)),
-            pending,
-            ledger,
-            lock_file,
-            trusted,
-        );
-        shared.watch_cap();
-        Ok((shared, recovery))
+        tidy(disk, &segments)?;
+        Ok(Begun { active, mark_file, segments, closed: is_closed(tail) })
     }
+}
+
+/// Looks at the journal of `shared` again, which is open and has not begun, and writes what its open
+/// had no room for.
+pub(crate) fn begin_again(shared: &Shared) -> Result<(), OpenError> {
+    let parts = (shared.disk.clone(), shared.clock.clone(), shared.options.clone());
+    let examined = look(parts.0, parts.1, parts.2, None)?;
+    if examined.end_seq() != shared.pending().first_seq() {
+        let source = io::Error::other("it does not end where it did");
+        return Err(OpenError::Io { doing: "looking at the journal again".to_owned(), source });
+    }
+    shared.begin(examined.write()?);
+    Ok(())
+}
+
+impl From<Found> for Segment {
+    fn from(found: Found) -> Self {
+        Self { header: Arc::new(found.header), file_bytes: found.file_bytes }
+    }
+}
+
+/// Removes what writes that never ended have left: this open may need its room.
+fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
+    let doing = "removing leftovers";
+    let names = disk.list().map_err(opening(doing))?;
+    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+        remove_if_there(disk, name).map_err(opening(doing))?;
+    }
+    Ok(())
 }
 
 fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
@@ -337,10 +408,11 @@ fn fresh_header(
     let spare = layout.spares.get(&number_max).copied();
     let number = number_max + u64::from(spare.is_none());
     let batch_bytes = secured.map_or(0, |batch| BATCH_HEADER_BYTES + batch.payload.len()) as u64;
-    let fits = batch_bytes <= segment_room(options.segment_bytes);
+    let first_bytes = limits::first_segment_bytes(options);
     let segment_bytes = match spare {
-        Some(bytes) if bytes == options.segment_bytes && fits => bytes,
-        _ => limits::first_segment_bytes(options),
+        // Whatever size was asked for when it was prepared.
+        Some(bytes) if bytes >= first_bytes && batch_bytes <= segment_room(bytes) => bytes,
+        _ => first_bytes,
     };
     let page_bytes = crate::format::HEADER_PAGE_BYTES as u64;
     let needed = (page_bytes + align_batch(batch_bytes)).next_multiple_of(page_bytes);

@@ -1,6 +1,6 @@
 //! What the handles, the committer, the housekeeper and the readers of one journal share.
 //!
-//! Locks are taken in this order: committer, housekeeper, preparing, marker, pending, ledger. Only the
+//! Locks are taken in this order: housekeeper, committer, preparing, marker, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
 use std::io;
@@ -48,8 +48,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) meta: StoreMeta,
-    pub(crate) epoch: u32,
-    pub(crate) salt: u64,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) housekeeper: Mutex<Housekeeper>,
     pub(crate) notes: Mutex<Notes>,
@@ -70,6 +68,10 @@ pub(crate) struct Shared {
     /// an open that finds that batch torn.
     pub(crate) proven: AtomicU64,
     pub(crate) first_seq: AtomicU64,
+    /// The last batch of the life before, until it is secured: none of it is durable yet.
+    pub(crate) unproven: Mutex<Option<Arc<Batch>>>,
+    /// Whether appends are possible; see [`crate::begin`].
+    pub(crate) begun: AtomicBool,
     pub(crate) waiters: Waiters,
     pub(crate) lookups: Mutex<Lookups>,
     pub(crate) projections: Mutex<Vec<(String, Arc<AtomicU64>)>>,
@@ -92,19 +94,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// The state that `recover::open` has found, with nobody waiting and nothing started.
+    /// The state that an open has found before it writes, with nobody waiting and nothing started.
     pub(crate) fn new(
         (disk, clock, options, meta): (Arc<dyn Disk>, Arc<dyn Clock>, Options, StoreMeta),
-        (epoch, salt): (u32, u64),
-        (committer, marker): (Committer, Marker),
         pending: Pending,
         ledger: Ledger,
-        lock_file: Box<dyn Lock>,
+        (durable, unproven): (u64, Option<Arc<Batch>>),
+        lock_file: Option<Box<dyn Lock>>,
         trusted: TrustedClock,
     ) -> Self {
-        let proven = ledger.active().header.first_seq;
-        let first_seq = ledger.segments().next().map_or(1, |s| s.header.first_seq);
-        let durable = pending.first_seq();
+        let first_seq = ledger.segments().next().map_or(durable, |s| s.header.first_seq);
         Self {
             housekeeper: Mutex::new(Housekeeper::default()),
             notes: Mutex::new(Notes { failure: None, clock: trusted }),
@@ -112,18 +111,18 @@ impl Shared {
             clock,
             options,
             meta,
-            epoch,
-            salt,
-            committer: Mutex::new(committer),
+            committer: Mutex::default(),
             preparing: Mutex::new(()),
-            limit: AtomicU64::new(marker.limit()),
-            marker: Mutex::new(marker),
+            limit: AtomicU64::new(0),
+            marker: Mutex::default(),
             marking: Condvar::new(),
             pending: Mutex::new(pending),
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
             durable: AtomicU64::new(durable),
-            proven: AtomicU64::new(proven),
+            proven: AtomicU64::new(durable),
+            unproven: Mutex::new(unproven),
+            begun: AtomicBool::new(false),
             first_seq: AtomicU64::new(first_seq),
             waiters: Waiters::default(),
             lookups: Mutex::new(Lookups::default()),
@@ -134,7 +133,7 @@ impl Shared {
             started: AtomicBool::new(false),
             chores_due: Mutex::new(false),
             chores: Condvar::new(),
-            lock_file: Mutex::new(Some(lock_file)),
+            lock_file: Mutex::new(lock_file),
             poison_cause: OnceLock::new(),
             end: AtomicU8::new(OPEN),
         }
@@ -186,10 +185,9 @@ impl Shared {
         if let Some(held) = &*lock(&self.lock_file) {
             held.check_in_place()?;
         }
-        let (name, file) = {
-            let ledger = self.ledger();
-            (ledger.active().header.file_name(), ledger.active_file())
-        };
+        let active = self.ledger().active();
+        let Some((header, file)) = active else { return Ok(()) };
+        let name = header.file_name();
         check_same(self.disk.identity(&name), file.identity()?, &format!("the file {name}"))
     }
 

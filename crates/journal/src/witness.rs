@@ -48,6 +48,16 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Everything below was durable, as far as its mark and `witnesses` know.
+    pub(crate) fn durable(&self, witnesses: &[Witness]) -> u64 {
+        let mark = self.mark.filter(|mark| mark.repairs >= self.repairs);
+        let own = |witness: &&Witness| {
+            witness.store_id == *self.store_id && witness.repairs >= self.repairs
+        };
+        let witnessed = witnesses.iter().filter(own).map(|witness| witness.durable);
+        witnessed.chain(mark.map(|mark| mark.durable)).max().unwrap_or(0)
+    }
+
     /// What is missing by the witness that reaches furthest. One of another store, or of this store
     /// before a repair, says nothing about this journal.
     pub(crate) fn missing(&self, witnesses: &[Witness]) -> Option<MissingEnd> {

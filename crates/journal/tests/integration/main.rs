@@ -4,6 +4,7 @@ mod damage;
 mod dead_ends;
 mod displaced;
 mod fixtures;
+mod full;
 mod helpers;
 mod housekeeping;
 mod lost_end;

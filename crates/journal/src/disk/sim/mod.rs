@@ -66,6 +66,8 @@ struct State {
     /// Counted down by operations that change something; at zero the machine stops.
     halt_in: Option<u64>,
     halted: bool,
+    /// Counted down as well; from zero on there is no room for any change.
+    full_in: Option<u64>,
     fail_sync_in: Option<u64>,
     fail_write_in: Option<u64>,
     lie: Lie,
@@ -100,6 +102,7 @@ impl SimDisk {
             syncs: 0,
             halt_in: None,
             halted: false,
+            full_in: None,
             fail_sync_in: None,
             fail_write_in: None,
             lie: Lie::None,
@@ -128,7 +131,7 @@ impl SimDisk {
         let state = &mut *self.state();
         state.life += 1;
         state.locks.clear();
-        (state.halted, state.halt_in) = (false, None);
+        (state.halted, state.halt_in, state.full_in) = (false, None, None);
         (state.fail_sync_in, state.fail_write_in) = (None, None);
         state.displaced = false;
         if crash == Crash::Power {
@@ -172,6 +175,13 @@ impl SimDisk {
     pub fn forget_faults(&self) {
         let state = &mut *self.state();
         (state.fail_sync_in, state.fail_write_in, state.halt_in) = (None, None, None);
+    }
+
+    /// Has every operation that changes something fail with ENOSPC, from the operation number
+    /// `operations` from now on, until it is `None` again. Such is a full file system that copies on
+    /// write: nothing can be overwritten, no name be changed, and a sync loses data.
+    pub fn full_in(&self, operations: Option<u64>) {
+        self.state().full_in = operations;
     }
 
     /// Sets the size of the file system. Writes that would need more fail with ENOSPC.
@@ -235,6 +245,11 @@ impl State {
     fn begin_change(&mut self, life: u64) -> io::Result<bool> {
         self.check_alive(life)?;
         self.operations += 1;
+        match &mut self.full_in {
+            Some(0) => return Err(io::ErrorKind::StorageFull.into()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         self.halted = count_down(&mut self.halt_in);
         Ok(self.halted)
     }
@@ -294,9 +309,10 @@ impl State {
 
     fn sync(&mut self, file: &SimFile, lie: Lie) -> io::Result<()> {
         self.syncs += 1;
-        let halts = self.begin_change(file.life)?;
+        let halts = self.begin_change(file.life);
         let fails = count_down(&mut self.fail_sync_in);
         let image = self.images.entry(file.inode).or_default();
+        let halts = halts.inspect_err(|_| image.lose(&mut self.rng))?;
         match (halts, fails, lie) {
             (true, ..) => return Err(halted()),
             (_, true, _) => {

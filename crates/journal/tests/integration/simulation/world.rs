@@ -1,6 +1,7 @@
 //! One history: a simulated machine, a journal on it, a claimer of keys, a tailing reader, and the
 //! model that they are held against.
 
+mod late;
 mod lying;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,7 @@ pub(super) struct Tally {
     pub(super) committed: u64,
     pub(super) opens: u64,
     pub(super) failed_opens: u64,
+    pub(super) full_opens: u64,
     pub(super) poisoned: u64,
     pub(super) refused: u64,
     pub(super) compressed: u64,
@@ -61,11 +63,12 @@ impl Tally {
         }
     }
 
-    fn figures(&mut self) -> [&mut u64; 10] {
+    fn figures(&mut self) -> [&mut u64; 11] {
         let Self {
             committed,
             opens,
             failed_opens,
+            full_opens,
             poisoned,
             refused,
             compressed,
@@ -78,6 +81,7 @@ impl Tally {
             committed,
             opens,
             failed_opens,
+            full_opens,
             poisoned,
             refused,
             compressed,
@@ -507,7 +511,9 @@ impl World {
                 Ok((journal, recovery)) => {
                     trace.push(format!("opened: {recovery:?}"));
                     self.disk.forget_faults();
-                    return self.opened(journal);
+                    if recovery.full.is_none() || self.begins_late(&journal, trace)? {
+                        return self.opened(journal);
+                    }
                 }
                 Err(error) => {
                     trace.push(format!("not opened: {error}"));
