@@ -211,6 +211,13 @@ fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
             "a write that was never acknowledged was cut off"
         );
     }
+    if let Some(why) = &recovery.full {
+        tracing::error!(
+            why,
+            frames_unproven = store.status().journal.unproven_frames,
+            "the disk is full: usages are refused, and those written last cannot be read, until there is room"
+        );
+    }
     tracing::info!(
         position = recovery.durable,
         frames_secured = recovery.frames_secured,
@@ -250,7 +257,14 @@ async fn wait_for_end(
     // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
     // A subscription here would cost every batch a wake-up of this thread.
     let disk_failed = async {
+        let mut full = store.recovery().full.is_some();
         loop {
+            if full && store.status().journal.begun {
+                full = false;
+                tracing::info!(
+                    "there is room on the disk again: every usage can be read, and new ones are accepted"
+                );
+            }
             if let Some(cause) = store.failure() {
                 break cause;
             }

@@ -100,6 +100,11 @@ impl Indexer {
         shared.projection.store(cursor, Ordering::Release);
         let result = if shared.tail.meet(cursor) {
             self.reader = None;
+            if !shared.journal.has_begun() {
+                // The index would meet the full disk as well. Reads need no run: nothing is appended.
+                let stopped = shared.tail.wait_stopped(patience);
+                return if stopped { Step::Stopped } else { Step::Idle };
+            }
             match shared.tail.next_run(cursor, shared.config.run.usages_max, patience) {
                 Next::Run(run) => self.apply(shared, &index, &run),
                 Next::Nothing => index.rest().map(|_| Step::Idle),

@@ -211,6 +211,10 @@ impl Store {
         if shared.tail.full() {
             return Err(AppendRefused::TailFull);
         }
+        if shared.journal.unproven().is_some() {
+            // What a retry is refused for depends on its key.
+            return Ok(());
+        }
         drop(shared.journal.appender()?);
         let pending_bytes_max = shared.config.journal.pending_bytes_max;
         // Whether exactly one more fits is not known before its body is.

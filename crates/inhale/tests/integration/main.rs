@@ -10,6 +10,7 @@ mod displaced;
 mod doctor;
 mod faults;
 mod filesystem;
+mod full_disk;
 mod help;
 mod http;
 mod index_folder;

@@ -2,6 +2,7 @@
 
 mod expiry;
 mod failing;
+mod full;
 mod harness;
 mod hindered;
 mod keys;
