@@ -99,6 +99,9 @@ kinds! {
     TOO_SLOW = 503, "too-slow", "Counting took too long",
         "The summary had to read more usages, one by one, than it had time for (--summary-timeout). That is so where `from` or `to` lies within a quarter of an hour, and while a stretch of the journal expires.",
         "Ask for bounds on whole quarters of an hour, which are counted already, or for a shorter range. The same may be answered when less is asked of the server.", true;
+    NOT_SECURED = 503, "not-secured", "Whether the usage is stored is not certain yet",
+        "The server had just written this usage when it was stopped. It must write it once more before it can vouch for it, and the disk has no room for that. Nothing was stored now.",
+        "Send again after `Retry-After` seconds. It is answered as soon as the operator has freed space.", true;
     STOPPING = 503, "stopping", "The server is stopping",
         "The server takes nothing in any more because it was told to end. Nothing was stored.",
         "Send again: another server, or this one once it is back, will take it.", true;

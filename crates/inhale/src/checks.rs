@@ -2,6 +2,7 @@
 //! for it: the server that hands them over ends, and then nobody would serve.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use journal::StoreMeta;
@@ -64,6 +65,16 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
 fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
     let resolved = texts.iter().map(|text| edge::listen::resolve(text));
     Ok(resolved.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// The kind of the file system at `path`, if it keeps its files in memory alone.
+pub(crate) fn memory_file_system(path: &Path) -> Option<&'static str> {
+    // statfs(2) lists these numbers.
+    match rustix::fs::statfs(path).ok()?.f_type {
+        0x0102_1994 => Some("tmpfs"),
+        0x8584_58f6 => Some("ramfs"),
+        _ => None,
+    }
 }
 
 /// Whether this process may use the journal that it is about to take over, and is meant to. Nothing

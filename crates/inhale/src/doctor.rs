@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
+use crate::checks;
 use crate::clock::monotonic;
 use crate::descriptors;
 use crate::flags::CONNECTIONS_MAX;
@@ -78,6 +79,7 @@ pub(crate) fn run(flags: &DoctorFlags) -> Result<bool> {
         listen_backlog(per_second),
         port_range(per_second),
         sync_latency(&syncs),
+        file_system(&disk_dir),
         free_space(&disk_dir, per_second)?,
         clock(),
         key_memory(per_second),
@@ -254,6 +256,20 @@ fn sync_latency(syncs: &Syncs) -> Finding {
             "inhale serve --data DIR    # with DIR on a disk with a power-loss-protected cache"
                 .to_owned(),
         ),
+    }
+}
+
+fn file_system(dir: &Path) -> Finding {
+    let memory = checks::memory_file_system(dir);
+    Finding {
+        what: "file system",
+        verdict: if memory.is_some() { Verdict::Warn } else { Verdict::Good },
+        found: memory.map_or_else(
+            || "not in memory".to_owned(),
+            |kind| format!("{kind}, which keeps files in memory"),
+        ),
+        wanted: "one on a disk: a restart of the machine empties this one".to_owned(),
+        mend: Some("inhale serve --data DIR    # with DIR on a disk".to_owned()),
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use journal::MissingEnd;
+use journal::accept::EndLoss;
 use journal::check::{CheckReport, Damage};
 use journal::disk::RealDisk;
 use journal::repair::{RepairAction, RepairPlan};
 use serde_json::json;
 use store::{RebuildProgress, SystemClock};
 
-use crate::clock::monotonic;
+use crate::clock::{monotonic, wall_ms};
 use crate::units::size_text;
 
 /// What to do with a journal.
@@ -31,6 +33,10 @@ pub(crate) struct RepairFlags {
     /// Do it. What is cut off is kept in files beside, and no sequence changes
     #[arg(long)]
     yes: bool,
+    /// Do it, and give up the frames that are missing at the end of the journal: it goes on past
+    /// every sequence that may have been given out
+    #[arg(long)]
+    accept_loss: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -96,12 +102,50 @@ fn check(flags: &StoreFlags) -> Result<bool> {
     .with_context(|| format!("checking {}", flags.data.display()))?;
     bar.finish_and_clear();
     let seconds = (monotonic() - start).as_secs_f64();
+    // Where the journal shows damage by itself, what the index misses is looked for after a repair.
+    let loss = if report.is_sound() { find_loss(flags, &disk)? } else { None };
     if flags.json {
-        outln!("{}", report_json(&report));
+        let mut report = report_json(&report);
+        report["endLoss"] = loss.as_ref().map(|loss| loss_json(loss, false)).into();
+        outln!("{report}");
     } else {
-        print_report(&report, seconds);
+        print_report(&report, loss.as_ref(), seconds);
     }
-    Ok(report.is_sound())
+    Ok(report.is_sound() && loss.is_none())
+}
+
+/// What is missing at the end of the journal, by its mark and by the index.
+fn find_loss(flags: &StoreFlags, disk: &RealDisk) -> Result<Option<EndLoss>> {
+    let witness = store::index_witness(&store::Config::new(&flags.data));
+    journal::accept::end_loss(disk, witness.as_slice())
+        .with_context(|| format!("looking for the end of {}", flags.data.display()))
+}
+
+fn loss_json(loss: &EndLoss, accepted: bool) -> serde_json::Value {
+    json!({
+        "accepted": accepted,
+        "endSequence": loss.end_seq,
+        "missingAtLeast": loss.missing.as_ref().map(MissingEnd::at_least),
+        "missingAtMost": loss.missing.as_ref().and_then(MissingEnd::at_most),
+        "resumeSequence": loss.resume_seq,
+        "kept": loss.kept,
+        "why": loss.to_string(),
+    })
+}
+
+fn print_loss(loss: &EndLoss, accepted: bool) {
+    outln!("MISSING: {loss}");
+    let (first, last) = (loss.end_seq, loss.resume_seq - 1);
+    let kept = loss.kept.join(", ");
+    if accepted {
+        outln!("sequences {first} to {last} were given up; the next usage gets {}", last + 1);
+        outln!("the last segments as they were are kept in {kept}");
+    } else {
+        outln!(
+            "put the journal's files back from a copy; or `inhale journal repair --accept-loss` gives \
+             up sequences {first} to {last} and keeps the last segments in {kept}"
+        );
+    }
 }
 
 fn report_json(report: &CheckReport) -> serde_json::Value {
@@ -127,7 +171,7 @@ fn report_json(report: &CheckReport) -> serde_json::Value {
     })
 }
 
-fn print_report(report: &CheckReport, seconds: f64) {
+fn print_report(report: &CheckReport, loss: Option<&EndLoss>, seconds: f64) {
     outln!(
         "{} usages in {} segments, sequences {} to {}; {} read in {seconds:.1} s",
         report.usages(),
@@ -140,7 +184,7 @@ fn print_report(report: &CheckReport, seconds: f64) {
         outln!("committed from {} to {}", time_text(first), time_text(last));
     }
     if report.lost_before() > 0 {
-        outln!("{} frames were lost to an earlier repair", report.lost_before());
+        outln!("{} sequences were given up by an earlier repair", report.lost_before());
     }
     if let Some(torn) = report.torn {
         outln!(
@@ -153,7 +197,10 @@ fn print_report(report: &CheckReport, seconds: f64) {
     for damage in &report.damages {
         outln!("DAMAGED: {}", damage_text(damage));
     }
-    if report.is_sound() {
+    if let Some(loss) = loss {
+        outln!("every checksum is right");
+        print_loss(loss, false);
+    } else if report.is_sound() {
         outln!("every checksum is right");
     } else {
         outln!("`inhale journal repair` says what would be cut off to mend it");
@@ -172,16 +219,43 @@ fn repair(flags: &RepairFlags) -> Result<bool> {
     let disk = open_disk(&flags.store)?;
     let plan = journal::repair::plan(&disk)
         .with_context(|| format!("looking at {}", flags.store.data.display()))?;
-    if flags.yes {
-        journal::repair::repair(&disk, &plan)
-            .with_context(|| format!("repairing {}", flags.store.data.display()))?;
+    let done = flags.yes || flags.accept_loss;
+    let repairing = || format!("repairing {}", flags.store.data.display());
+    if done && !plan.steps.is_empty() {
+        let witness = store::index_witness(&store::Config::new(&flags.store.data));
+        journal::accept::keep_witnesses(&disk, witness.as_slice()).with_context(repairing)?;
+        journal::repair::repair(&disk, &plan).with_context(repairing)?;
     }
-    if flags.store.json {
-        outln!("{}", plan_json(&plan, flags.yes));
+    let loss = if flags.accept_loss {
+        accept_loss(&flags.store.data)?
+    } else if done || plan.steps.is_empty() {
+        find_loss(&flags.store, &disk)?
     } else {
-        print_plan(&plan, flags.yes);
+        // Only a journal that can be read to its end says what is missing behind it.
+        None
+    };
+    if flags.store.json {
+        let mut plan = plan_json(&plan, done);
+        plan["endLoss"] = loss.as_ref().map(|loss| loss_json(loss, flags.accept_loss)).into();
+        outln!("{plan}");
+    } else {
+        if loss.is_none() || !plan.steps.is_empty() {
+            print_plan(&plan, done);
+        }
+        if let Some(loss) = &loss {
+            print_loss(loss, flags.accept_loss);
+        }
     }
-    Ok(flags.yes || plan.steps.is_empty())
+    Ok((done || plan.steps.is_empty()) && (flags.accept_loss || loss.is_none()))
+}
+
+/// Gives up what is missing at the end of the journal of the store in `data`, if anything is.
+pub(crate) fn accept_loss(data: &Path) -> Result<Option<EndLoss>> {
+    let config = store::Config::new(data);
+    let accepting = || format!("accepting the loss at the end of {}", data.display());
+    let disk = RealDisk::open(config.journal_dir()).with_context(accepting)?;
+    let witness = store::index_witness(&config);
+    journal::accept::accept_loss(&disk, witness.as_slice(), wall_ms()).with_context(accepting)
 }
 
 fn plan_json(plan: &RepairPlan, done: bool) -> serde_json::Value {
@@ -284,7 +358,7 @@ mod tests {
             assert!(!data.exists());
         };
         check(JournalCommand::Check);
-        check(|store| JournalCommand::Repair(RepairFlags { yes: true, store }));
+        check(|store| JournalCommand::Repair(RepairFlags { yes: true, accept_loss: true, store }));
         check(JournalCommand::Rebuild);
     }
 }

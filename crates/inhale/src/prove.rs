@@ -46,6 +46,9 @@ pub(crate) struct ProveFlags {
     /// Zeroes the last bytes of the newest journal file before each restart: the check must then fail
     #[arg(long, value_name = "BYTES", hide = true)]
     damage_tail: Option<u64>,
+    /// Milliseconds of load in each cycle, instead of a few hundred at random
+    #[arg(long, value_name = "MS", hide = true)]
+    load_ms: Option<u64>,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -151,7 +154,8 @@ fn cycles(flags: &ProveFlags, place: &mut Place) -> Result<Outcome> {
         let before = ledger.acknowledged();
         let load = Load::start(server.usages_url(), flags.connections, &mut ledger);
         // Somewhere within a few hundred milliseconds; the wall clock's low bits are random enough.
-        load.run_for(Duration::from_millis(150 + wall_ms() % 500))?;
+        let load_ms = flags.load_ms.unwrap_or_else(|| 150 + wall_ms() % 500);
+        load.run_for(Duration::from_millis(load_ms))?;
         place.crash(&mut server)?;
         load.finish(&mut ledger);
         place.come_back()?;
@@ -159,7 +163,7 @@ fn cycles(flags: &ProveFlags, place: &mut Place) -> Result<Outcome> {
             place.damage_tail(bytes)?;
         }
         let restart = monotonic();
-        server = ServerProcess::start(&place.store(), flags.server_prefix.as_deref())?;
+        server = start_again(flags, place)?;
         outcome.longest_recovery = outcome.longest_recovery.max(monotonic() - restart);
         load::settle_unknown(server.usages_url(), &mut ledger)?;
         let missing = verify::receipts(server.usages_url(), &ledger, before, flags.connections)?;
@@ -184,6 +188,18 @@ fn cycles(flags: &ProveFlags, place: &mut Place) -> Result<Outcome> {
 /// loss happen with a probability of 5%, so (1 - rate)^N = 0.05.
 fn loss_rate_bound(crashes: u64) -> f64 {
     1.0 - 0.05f64.powf(1.0 / crashes as f64)
+}
+
+/// Starts the server after a crash. One that refuses because acknowledged usages are missing is
+/// started again once their loss is accepted; the ledger knows how many they are.
+fn start_again(flags: &ProveFlags, place: &Place) -> Result<ServerProcess> {
+    let start = || ServerProcess::start(&place.store(), flags.server_prefix.as_deref());
+    start().or_else(|refused| {
+        let loss = crate::journal_commands::accept_loss(&place.store());
+        let Ok(Some(loss)) = loss else { return Err(refused) };
+        errln!("{place}: the server refused to start, and the loss was accepted: {loss}");
+        start()
+    })
 }
 
 fn report(flags: &ProveFlags, total: &Outcome) {

@@ -1,5 +1,5 @@
 //! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
-//! successor, or because the disk failed.
+//! successor, or because the journal failed.
 
 use std::io::IsTerminal as _;
 use std::net::TcpListener;
@@ -37,7 +37,7 @@ const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
 enum End {
     Signal(&'static str),
     Takeover,
-    DiskFailed { cause: String },
+    JournalFailed { cause: String },
 }
 
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
@@ -76,6 +76,12 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         (Signals::listen()?, await_successor(flags))
     };
     announce(flags, &listeners, &store);
+    if let Some(kind) = checks::memory_file_system(&flags.data) {
+        tracing::warn!(
+            kind,
+            "the store is on a file system in memory: a restart of the machine loses every usage (--data)"
+        );
+    }
     let server = server::start(
         &server_config(flags, descriptors),
         store.clone(),
@@ -228,6 +234,13 @@ fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
             "a write that was never acknowledged was cut off"
         );
     }
+    if let Some(why) = &recovery.full {
+        tracing::error!(
+            why,
+            frames_unproven = store.status().journal.unproven_frames,
+            "the disk is full: usages are refused, and those written last cannot be read, until there is room"
+        );
+    }
     tracing::info!(
         position = recovery.durable,
         frames_secured = recovery.frames_secured,
@@ -267,7 +280,14 @@ async fn wait_for_end(
     // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
     // A subscription here would cost every batch a wake-up of this thread.
     let disk_failed = async {
+        let mut full = store.recovery().full.is_some();
         loop {
+            if full && store.status().journal.begun {
+                full = false;
+                tracing::info!(
+                    "there is room on the disk again: every usage can be read, and new ones are accepted"
+                );
+            }
             if let Some(cause) = store.failure() {
                 break cause;
             }
@@ -283,7 +303,7 @@ async fn wait_for_end(
     tokio::select! {
         _ = signals.terminate.recv() => End::Signal("SIGTERM"),
         _ = signals.interrupt.recv() => End::Signal("SIGINT"),
-        cause = disk_failed => End::DiskFailed { cause },
+        cause = disk_failed => End::JournalFailed { cause },
         () = handed_over => End::Takeover,
     }
 }
@@ -298,7 +318,7 @@ fn finish(
     let reason = match &end {
         End::Signal(signal) => signal,
         End::Takeover => "takeover",
-        End::DiskFailed { .. } => "the disk failed",
+        End::JournalFailed { .. } => "the journal failed",
     };
     tracing::info!(reason, "stopping");
     let (grace, deadline) = match &end {
@@ -308,10 +328,10 @@ fn finish(
             (flags.drain_grace, flags.shutdown_timeout)
         }
         End::Takeover => (flags.drain_grace, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
-        End::DiskFailed { cause } => {
+        End::JournalFailed { cause } => {
             tracing::error!(
                 cause,
-                "a write or sync of the journal failed; stopping without acknowledging anything more"
+                "the journal failed; stopping without acknowledging anything more"
             );
             (Duration::ZERO, LAST_WORDS)
         }
@@ -335,11 +355,8 @@ fn finish(
     // The index may have merges under way, which cannot be broken off and may take longer than a stop
     // may. They end with the process: what they would have written is written again.
     std::mem::forget(store.clone());
-    if let End::DiskFailed { cause } = end {
-        bail!(
-            "the disk failed while usages were written ({cause}); what was in flight was answered with \
-             outcome-unknown"
-        );
+    if let End::JournalFailed { cause } = end {
+        bail!("the journal failed: {cause}; requests in flight were answered with outcome-unknown");
     }
     closed.context("closing the journal")
 }

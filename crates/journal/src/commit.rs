@@ -32,8 +32,10 @@ pub enum Committed {
 }
 
 /// The committer's own state, behind its lock.
+#[derive(Default)]
 pub(crate) struct Committer {
-    active: Active,
+    /// There from when the journal has begun; nothing is pending before.
+    active: Option<Active>,
     spare: Gathered,
     /// A batch that was taken but not written, because no segment could be had for it.
     held: Option<Gathered>,
@@ -52,8 +54,13 @@ pub(crate) struct Active {
 }
 
 impl Committer {
-    pub(crate) fn new(active: Active, closed_last: bool) -> Self {
-        Self { active, spare: Gathered::default(), held: None, closed_last, closed: false }
+    pub(crate) fn begin(&mut self, active: Active, closed_last: bool) {
+        self.active = Some(active);
+        self.closed_last = closed_last;
+    }
+
+    fn active(&mut self) -> &mut Active {
+        self.active.as_mut().expect("appends are refused until the journal has begun")
     }
 }
 
@@ -77,22 +84,27 @@ impl Shared {
         if self.is_poisoned() {
             return Err(CommitError::Poisoned);
         }
-        if committer.closed {
+        if committer.closed || committer.active.is_none() {
             return Ok(Committed::Nothing);
         }
         let taken = committer.held.take().or_else(|| self.take_pending(committer));
         let Some(mut batch) = taken else { return Ok(Committed::Nothing) };
-        let end = committer.active.at.offset + batch.bytes_len() as u64;
-        if end > committer.active.header.segment_bytes
-            && let Err(error) = self.rotate(committer, batch.first_seq())
-        {
+        let active = committer.active();
+        let end = active.at.offset + batch.bytes_len() as u64;
+        let full = end > active.header.segment_bytes;
+        let ready = self
+            .reserve(batch.next_seq())
+            .and_then(|()| if full { self.rotate(committer, batch.first_seq()) } else { Ok(()) });
+        if let Err(error) = ready {
             committer.held = Some(batch);
             return Err(error);
         }
-        let header = self.write(&committer.active, &mut batch)?;
+        let header = self.write(committer.active(), &mut batch)?;
         committer.closed_last = false;
-        committer.active.at = committer.active.at.after(&header);
-        self.acknowledge(committer, &batch, &header);
+        let active = committer.active();
+        active.at = active.at.after(&header);
+        let offset = active.at.offset;
+        self.acknowledge(offset, &batch, &header);
         committer.spare = batch;
         Ok(Committed::Batch { frames: header.frames, durable: header.end_seq() })
     }
@@ -105,7 +117,8 @@ impl Shared {
         }
         let taken = pending.take(std::mem::take(&mut committer.spare), now);
         // Where the batch after this one will go decides what appenders may still be promised.
-        let (at, end) = (committer.active.at.offset, committer.active.header.segment_bytes);
+        let active = committer.active();
+        let (at, end) = (active.at.offset, active.header.segment_bytes);
         let bytes = taken.bytes_len() as u64;
         if at + bytes <= end {
             pending.write_at = crate::format::align_batch(at + bytes);
@@ -114,18 +127,19 @@ impl Shared {
             pending.write_at = crate::format::align_batch(HEADER_PAGE_BYTES as u64 + bytes);
             pending.write_end = self.options.segment_bytes;
             // The segment that is ready will be used up by this very batch.
-            pending.segment = committer.active.header.number + 1;
+            pending.segment = active.header.number + 1;
             pending.next_blocked = self.is_over_cap(&ledger, pending.segment + 1);
         }
         Some(taken)
     }
 
-    /// One write, one sync. The first failure of either poisons the journal.
+    /// One write, one sync, and a look whether a later open will find what was written. The first
+    /// failure of any poisons the journal.
     fn write(&self, active: &Active, batch: &mut Gathered) -> Result<BatchHeader, CommitError> {
         let payload = batch.payload();
         let header = BatchHeader {
-            salt: self.salt,
-            epoch: self.epoch,
+            salt: active.header.salt,
+            epoch: active.header.epoch,
             frames: batch.frames(),
             first_seq: batch.first_seq(),
             bytes: u32::try_from(payload.len()).expect("the pending budget is below 4 GiB"),
@@ -142,7 +156,10 @@ impl Shared {
             .and_then(|()| active.file.sync_data());
         if let Err(error) = written {
             let segment = active.header.number;
-            self.poison(format!("writing a batch to segment {segment}: {error}"));
+            self.poison_for(format!("writing a batch to segment {segment}: {error}"));
+            return Err(CommitError::Poisoned);
+        }
+        if !self.is_in_place() {
             return Err(CommitError::Poisoned);
         }
         let took = self.clock.monotonic().saturating_sub(begun);
@@ -164,8 +181,8 @@ impl Shared {
 
     /// The batch is on disk: those who read from memory get it, then the position moves, then
     /// those who wait are woken. Nothing else in this crate moves the position.
-    fn acknowledge(&self, committer: &Committer, batch: &Gathered, header: &BatchHeader) {
-        self.ledger().advance(committer.active.at.offset);
+    fn acknowledge(&self, offset: u64, batch: &Gathered, header: &BatchHeader) {
+        self.ledger().advance(offset);
         if let Some(observer) = self.on_commit.get() {
             observer(&Arc::new(batch.to_batch(header.committed_ms)));
         }
@@ -180,7 +197,8 @@ impl Shared {
     fn rotate(&self, committer: &mut Committer, first_seq: u64) -> Result<(), CommitError> {
         let _preparing = lock(&self.preparing);
         let ready = self.ledger().next.take();
-        let number = committer.active.header.number + 1;
+        let before = committer.active().header.clone();
+        let number = before.number + 1;
         let prepared = match ready {
             Some(prepared) => prepared,
             None => prepare(&*self.disk, number, self.options.segment_bytes)
@@ -192,10 +210,10 @@ impl Shared {
             store_id: self.meta.store_id,
             store_number: self.meta.store_number,
             number,
-            previous: committer.active.header.number,
-            source: committer.active.header.number,
-            epoch: self.epoch,
-            salt: self.salt,
+            previous: before.number,
+            source: before.number,
+            epoch: before.epoch,
+            salt: before.salt,
             first_seq,
             created_ms: self.clock.wall_ms(),
             segment_bytes: prepared.bytes,
@@ -206,12 +224,12 @@ impl Shared {
                 let file_bytes = active.header.segment_bytes;
                 let segment = Segment { header: active.header.clone(), file_bytes };
                 self.ledger().activate(segment, active.file.clone(), active.at.offset);
-                committer.active = active;
+                committer.active = Some(active);
                 self.wake_housekeeper();
                 Ok(())
             }
             Err(error) => {
-                self.poison(format!("activating segment {number}: {error}"));
+                self.poison_for(format!("activating segment {number}: {error}"));
                 Err(CommitError::Poisoned)
             }
         }
@@ -222,7 +240,7 @@ impl Shared {
     pub(crate) fn commit_closing(&self) -> Result<(), CommitError> {
         let mut committer = lock(&self.committer);
         while self.commit(&mut committer)? != Committed::Nothing {}
-        if !committer.closed_last && !committer.closed {
+        if !committer.closed_last && !committer.closed && committer.active.is_some() {
             self.pending().append_closed();
             match self.commit(&mut committer) {
                 // Every usage is durable; only the proof of it could not be added.

@@ -5,6 +5,8 @@ use std::io;
 use thiserror::Error;
 
 use crate::format::{HeaderError, segment_file_name};
+use crate::prepare::{is_full, is_shortage};
+use crate::witness::MissingEnd;
 
 /// Why a journal did not open. Nothing has been changed that a later open could miss.
 #[derive(Debug, Error)]
@@ -91,6 +93,22 @@ pub enum OpenError {
         later_offset: u64,
         /// The first sequence of the batch that proves it.
         later_seq: u64,
+    },
+    /// A witness shows that the journal was durable past its end.
+    #[error(
+        "{0}; restore the journal's files from a copy, or give these frames up with \
+         `inhale journal repair --accept-loss`"
+    )]
+    EndsEarly(MissingEnd),
+    /// The store's mark is lost, and with it how far the journal was durable.
+    #[error(
+        "the file `mark`, which says how far the journal was durable, cannot be used: {why}; \
+         restore it from a copy, or go on past every sequence that may be lost with \
+         `inhale journal repair --accept-loss`"
+    )]
+    NoMark {
+        /// What is wrong with it.
+        why: &'static str,
     },
 }
 
@@ -180,6 +198,16 @@ pub enum Ended {
 }
 
 impl OpenError {
+    /// Whether space, descriptors or memory have run out.
+    pub(crate) fn is_shortage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_shortage(source))
+    }
+
+    /// Whether only room on the disk is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     /// Why a segment cannot do without the header page that is not accepted.
     pub(crate) fn header(segment: u64, why: HeaderError) -> Self {
         match why {

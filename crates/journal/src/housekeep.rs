@@ -2,12 +2,15 @@
 //! a sealed one, let expired ones go.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::anchor;
+use crate::begin::Retry;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
+use crate::meta::META_FILE;
 use crate::prepare::{prepare, remove_if_there};
 use crate::reader::newest_commit_ms;
 use crate::retain::{Rules, TrustedClock};
@@ -41,6 +44,8 @@ pub(crate) struct Housekeeper {
     /// The segment whose removal is not durable yet. Nothing else goes before it has gone, or a
     /// power cut could bring it back in front of a hole.
     leaving: Option<u64>,
+    /// When to begin, if the open had no room to.
+    pub(crate) begin: Retry,
     /// What the file `clock` says, once this life of the journal has written it.
     anchored_ms: Option<u64>,
 }
@@ -60,6 +65,16 @@ impl Shared {
         if housekeeper.stopped || self.is_poisoned() {
             return done;
         }
+        // The committer looks too; this is for a time in which no usage comes.
+        if !self.is_in_place() {
+            return done;
+        }
+        if !self.has_begun() && !self.begin_late(&mut housekeeper) {
+            // Only what makes room is done until there is room.
+            done.removed = self.let_expired_go(&mut housekeeper);
+            return done;
+        }
+        self.keep_meta();
         self.watch_space();
         done.prepared = self.prepare_next();
         done.compressed = self.compress_one(&mut housekeeper);
@@ -110,6 +125,20 @@ impl Shared {
                 lock(&self.notes).failure = Some(failure);
                 None
             }
+        }
+    }
+
+    /// Puts back a `store.meta` that somebody has removed: this process alone still knows the secret in
+    /// it, and no later open does without.
+    fn keep_meta(&self) {
+        let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        if self.disk.identity(META_FILE).is_err_and(missing) {
+            let failure = match self.meta.create(&*self.disk) {
+                Ok(()) => "store.meta was removed while the journal was open; it was written anew"
+                    .to_owned(),
+                Err(error) => format!("writing store.meta anew, which was removed: {error}"),
+            };
+            lock(&self.notes).failure = Some(failure);
         }
     }
 
@@ -231,7 +260,7 @@ impl Shared {
         let segment_bytes = self.options.segment_bytes;
         let missing = {
             let ledger = self.ledger();
-            let number = ledger.active().header.number + 1;
+            let number = ledger.newest() + 1;
             ledger.next.is_none() && !self.is_over_cap(&ledger, number)
         };
         let mut needed = self.options.reserve_bytes;
@@ -257,7 +286,7 @@ impl Shared {
         let _preparing = lock(&self.preparing);
         let number = {
             let ledger = self.ledger();
-            let number = ledger.active().header.number + 1;
+            let number = ledger.newest() + 1;
             if ledger.next.is_some() || self.is_over_cap(&ledger, number) {
                 return false;
             }

@@ -9,14 +9,14 @@ use crate::clock::Clock;
 use crate::commit::Committed;
 use crate::disk::Disk;
 use crate::error::{AppendError, CommitError, OpenError, ReadError, WaitError};
-use crate::format::OwnedFrame;
+use crate::format::{Batch, OwnedFrame};
 use crate::housekeep::Housekept;
 use crate::limits::PROJECTIONS_MAX;
 use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Appender;
 use crate::reader::Reader;
-use crate::recover;
+use crate::recover::{self, Examined};
 use crate::shared::{CommitObserver, Shared, SyncObserver, lock};
 use crate::status::{Recovery, Status};
 use crate::subscribe::{self, Subscription};
@@ -38,11 +38,24 @@ impl Journal {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (shared, recovery) = recover::open(disk, clock, options)?;
-        Ok((Self { shared: Arc::new(shared) }, recovery))
+        Self::examine(disk, clock, options)?.open(&[])
     }
 
-    /// Starts the committer and the housekeeper, once.
+    /// The first phase of an opening: takes the lock and finds the journal's end, writing nothing,
+    /// so that the caller can compare what it knows before [`Examined::open`] writes.
+    pub fn examine(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Examined, OpenError> {
+        recover::examine(disk, clock, options)
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts the committer, the housekeeper and the marker, once.
     pub fn start(&self) -> io::Result<Threads> {
         Threads::start(&self.shared)
     }
@@ -57,6 +70,12 @@ impl Journal {
     /// nothing else.
     pub fn housekeep_once(&self) -> Housekept {
         self.shared.housekeep_once()
+    }
+
+    /// Writes down how far the journal is durable, if that has changed. The marker's thread does
+    /// nothing else. Returns whether it was written.
+    pub fn mark_once(&self) -> bool {
+        self.shared.mark_once()
     }
 
     /// Sets what the committer calls with every batch after its sync has succeeded and before the
@@ -90,6 +109,26 @@ impl Journal {
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable.load(Ordering::SeqCst)
+    }
+
+    /// Whether appends are possible; see [`Recovery::full`].
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.shared.has_begun()
+    }
+
+    /// The last batch of the life before, while the open waits for room to secure it: written once, and
+    /// not proven durable. It becomes durable like any other batch.
+    #[must_use]
+    pub fn unproven(&self) -> Option<Arc<Batch>> {
+        if self.shared.has_begun() { None } else { lock(&self.shared.unproven).clone() }
+    }
+
+    /// Whether the frame `seq` is in that batch. One that is neither unproven nor below the durable
+    /// position, as looked at afterwards, is not stored.
+    #[must_use]
+    pub fn is_unproven(&self, seq: u64) -> bool {
+        self.unproven().is_some_and(|batch| (batch.first_seq()..batch.end_seq()).contains(&seq))
     }
 
     /// The oldest sequence kept.
@@ -152,6 +191,13 @@ impl Journal {
         self.shared.confirm_clock();
     }
 
+    /// Whether the journal's directory, lock and active segment are where they were opened; if not, the
+    /// journal is poisoned. To be asked before files are made beside the journal.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.shared.is_in_place()
+    }
+
     /// What has failed, if the journal is poisoned.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -200,6 +246,7 @@ impl Shared {
         } else {
             self.poison("closing did not commit everything".to_owned());
         }
+        self.mark_end();
         lock(&self.housekeeper).stopped = true;
         committed
     }
@@ -210,9 +257,10 @@ impl Shared {
             let pending = self.pending();
             (pending.bytes_len(), pending.is_out_of_space())
         };
-        let (segments, segments_compressed, bytes, next_ready) = {
+        let (segments, segments_compressed, bytes, next_ready, epoch) = {
             let ledger = self.ledger();
-            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some())
+            let epoch = ledger.segments().last().map_or(0, |newest| newest.header.epoch);
+            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some(), epoch)
         };
         let (housekeeping_failure, clock_suspect) = {
             let notes = lock(&self.notes);
@@ -224,7 +272,9 @@ impl Shared {
             bytes,
             first_seq: self.first_seq.load(Ordering::SeqCst),
             durable: self.durable.load(Ordering::SeqCst),
-            epoch: self.epoch,
+            epoch,
+            begun: self.has_begun(),
+            unproven_frames: lock(&self.unproven).as_ref().map_or(0, |batch| batch.len()),
             pending_bytes,
             batches: counters.batches.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),

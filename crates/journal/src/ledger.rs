@@ -27,20 +27,24 @@ pub(crate) struct Place {
 /// The segments in use, oldest first, and the one that waits.
 pub(crate) struct Ledger {
     segments: VecDeque<Segment>,
-    active_file: Arc<dyn File>,
-    durable_offset: u64,
+    /// The active segment's open file and the offset up to which it is durable; `None` before the
+    /// journal has begun.
+    active: Option<(Arc<dyn File>, u64)>,
+    /// One past the last sequence of the segments, before the journal has begun.
+    end_seq: u64,
     pub(crate) next: Option<Prepared>,
 }
 
 impl Ledger {
-    /// The last of `segments` is the active one, durable up to `durable_offset`.
+    /// With an `active` file, durable up to an offset, it is that of the last segment. `end_seq` is
+    /// one past the last durable sequence.
     pub(crate) fn new(
         segments: VecDeque<Segment>,
-        active_file: Arc<dyn File>,
-        durable_offset: u64,
+        active: Option<(Arc<dyn File>, u64)>,
+        end_seq: u64,
     ) -> Self {
-        assert!(!segments.is_empty(), "opening always leaves an active segment");
-        Self { segments, active_file, durable_offset, next: None }
+        assert!(active.is_none() || !segments.is_empty(), "an active file is that of a segment");
+        Self { segments, active, end_seq, next: None }
     }
 
     pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> {
@@ -56,13 +60,20 @@ impl Ledger {
         self.segments.iter().filter(compressed).count()
     }
 
-    pub(crate) fn active(&self) -> &Segment {
-        self.segments.back().expect("there is always an active segment")
+    /// The number of the newest segment, 0 if there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.segments.back().map_or(0, |newest| newest.header.number)
+    }
+
+    /// The active segment and its open file; `None` before the journal has begun.
+    pub(crate) fn active(&self) -> Option<(Arc<SegmentHeader>, Arc<dyn File>)> {
+        let (file, _) = self.active.as_ref()?;
+        Some((self.segments.back()?.header.clone(), file.clone()))
     }
 
     /// The highest number there is, the prepared segment's if there is one.
     pub(crate) fn number_max(&self) -> u64 {
-        self.next.as_ref().map_or(self.active().header.number, |next| next.number)
+        self.next.as_ref().map_or(self.newest(), |next| next.number)
     }
 
     /// Bytes of all segment files, the prepared one included.
@@ -73,26 +84,26 @@ impl Ledger {
 
     /// A new active segment.
     pub(crate) fn activate(&mut self, segment: Segment, file: Arc<dyn File>, offset: u64) {
-        assert!(
-            segment.header.first_seq > self.active().header.first_seq,
-            "segments are activated in the order of their sequences"
-        );
+        let before = self.segments.back().map_or(0, |newest| newest.header.first_seq);
+        assert!(segment.header.first_seq > before, "segments are activated in order");
         self.segments.push_back(segment);
-        self.active_file = file;
-        self.durable_offset = offset;
+        self.active = Some((file, offset));
     }
 
     /// The active segment is durable up to `offset`.
     pub(crate) fn advance(&mut self, offset: u64) {
-        self.durable_offset = offset;
+        if let Some((_, durable_offset)) = &mut self.active {
+            *durable_offset = offset;
+        }
     }
 
     /// Where `seq` is, if it is not below the oldest segment.
     pub(crate) fn locate(&self, seq: u64) -> Option<Place> {
         let after = self.segments.partition_point(|segment| segment.header.first_seq <= seq);
         let index = after.checked_sub(1)?;
-        let end_seq = self.segments.get(after).map(|next| next.header.first_seq);
-        let active = end_seq.is_none().then(|| (self.active_file.clone(), self.durable_offset));
+        let next = self.segments.get(after).map(|next| next.header.first_seq);
+        let active = if next.is_none() { self.active.clone() } else { None };
+        let end_seq = if active.is_some() { None } else { next.or(Some(self.end_seq)) };
         Some(Place { header: self.segments[index].header.clone(), end_seq, active })
     }
 

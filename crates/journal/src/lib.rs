@@ -5,6 +5,7 @@
 //! housekeeper as threads; the steps they run are public, so that a simulation can run them by
 //! hand in any order.
 
+pub mod accept;
 pub mod check;
 pub mod clock;
 pub mod compress;
@@ -17,12 +18,15 @@ pub mod retain;
 pub mod scan;
 
 mod anchor;
+mod begin;
 mod commit;
 mod error;
 mod housekeep;
 mod journal;
 mod ledger;
 mod lookup;
+mod mark;
+mod marking;
 mod meta;
 mod options;
 mod pace;
@@ -39,6 +43,7 @@ mod status;
 mod subscribe;
 mod tail;
 mod threads;
+mod witness;
 
 pub use clock::{Clock, SystemClock};
 pub use commit::Committed;
@@ -50,7 +55,9 @@ pub use meta::StoreMeta;
 pub use options::{Options, Sabotage};
 pub use pending::Appender;
 pub use reader::Reader;
+pub use recover::Examined;
 pub use shared::{CommitObserver, SyncObserver};
 pub use status::{ClockSuspect, Cut, Recovery, Status};
 pub use subscribe::Subscription;
 pub use threads::Threads;
+pub use witness::{MissingEnd, Witness};

@@ -30,6 +30,12 @@ pub const READ_WINDOW_BYTES: usize = 256 << 10;
 /// What the zero-filling of a new segment writes between two syncs.
 pub const ZERO_FILL_BYTES: usize = 1 << 20;
 
+/// How many sequences the file `mark` reserves ahead of the durable position: a minute at the design
+/// rate, and what accepting the loss of the journal's end skips at most.
+pub const MARK_AHEAD: u64 = 1 << 20;
+/// Where the mark is lost too, as many sequences past everything known are given up with the loss.
+pub const LOST_MARK_AHEAD: u64 = 1 << 22;
+
 /// Bytes of a raw segment that batches can use.
 #[must_use]
 pub const fn segment_room(segment_bytes: u64) -> u64 {

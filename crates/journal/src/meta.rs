@@ -1,5 +1,6 @@
-//! `store.meta`: who the store is, and its secret. Written once, when the store is created, as two
-//! equal copies, because nothing else holds the secret.
+//! `store.meta`: who the store is, and its secret. Two equal copies, because nothing else holds the
+//! secret. Written when the store is created, and once more when a store of an earlier version gets
+//! its mark.
 
 use std::fmt;
 use std::io;
@@ -27,6 +28,8 @@ pub struct StoreMeta {
     pub check_key: [u8; 16],
     /// Wall time of the creation, milliseconds since the Unix epoch.
     pub created_ms: u64,
+    /// Whether the store has a file `mark`, so that one that is missing was lost.
+    pub marked: bool,
 }
 
 impl fmt::Debug for StoreMeta {
@@ -48,6 +51,7 @@ impl StoreMeta {
         bytes[16..32].copy_from_slice(&self.store_id);
         bytes[32..48].copy_from_slice(&self.check_key);
         bytes[48..56].copy_from_slice(&self.created_ms.to_le_bytes());
+        bytes[56] = u8::from(self.marked);
         let crc = crc32c::crc32c(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -68,6 +72,7 @@ impl StoreMeta {
             store_number: u16::from_le_bytes([bytes[12], bytes[13]]),
             check_key: [0; 16],
             created_ms: 0,
+            marked: bytes[56] != 0,
         };
         meta.store_id.copy_from_slice(&bytes[16..32]);
         meta.check_key.copy_from_slice(&bytes[32..48]);
@@ -82,6 +87,20 @@ impl StoreMeta {
 
     /// Writes the file so that it is there whole, durably, or not at all.
     pub(crate) fn create(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.put(disk)?;
+        disk.sync_dir().inspect_err(|_| {
+            // An entry that may not be durable must not be found by the next open.
+            let _ = disk.remove(META_FILE);
+        })
+    }
+
+    /// Puts it in the place of an earlier one, which stays if this fails.
+    pub(crate) fn replace(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.put(disk)?;
+        disk.sync_dir()
+    }
+
+    fn put(&self, disk: &dyn Disk) -> io::Result<()> {
         match disk.remove(META_TMP) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -91,11 +110,7 @@ impl StoreMeta {
         file.write_all_at(&copy, 0)?;
         file.write_all_at(&copy, COPY_BYTES as u64)?;
         file.sync_all()?;
-        disk.rename(META_TMP, META_FILE)?;
-        disk.sync_dir().inspect_err(|_| {
-            // An entry that may not be durable must not be found by the next open.
-            let _ = disk.remove(META_FILE);
-        })
+        disk.rename(META_TMP, META_FILE)
     }
 
     /// Reads the file. One damaged copy is forgiven, two or two that differ are not.
@@ -123,7 +138,13 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn meta() -> StoreMeta {
-        StoreMeta { store_id: [3; 16], store_number: 77, check_key: [5; 16], created_ms: 9 }
+        StoreMeta {
+            store_id: [3; 16],
+            store_number: 77,
+            check_key: [5; 16],
+            created_ms: 9,
+            marked: true,
+        }
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub struct Options {
     pub compress_level: Option<i32>,
     /// The number to give a store that is being created; one that exists must have it, when given.
     pub store_number: Option<u16>,
+    /// How many sequences the file `mark` reserves ahead; few in a simulation, so that the limit is
+    /// reached.
+    #[doc(hidden)]
+    pub mark_ahead: u64,
     /// Fixes salts and ids for a simulation. `None`, the default, takes them from the system's
     /// random source, which is what keeps a client from forging a batch.
     pub seed: Option<u64>,
@@ -48,6 +52,8 @@ pub struct Sabotage {
     pub unproven_tail: bool,
     /// Recovery cuts at the first damage, whatever valid batches come after it.
     pub later_batches: bool,
+    /// Recovery believes the end that it finds, whatever the witnesses say.
+    pub witnesses: bool,
 }
 
 impl Default for Options {
@@ -62,6 +68,7 @@ impl Default for Options {
             key_window: Duration::from_secs(30 * 24 * 3600),
             compress_level: Some(1),
             store_number: None,
+            mark_ahead: limits::MARK_AHEAD,
             seed: None,
             sabotage: Sabotage::default(),
         }

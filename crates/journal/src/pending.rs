@@ -92,6 +92,8 @@ pub(crate) struct Pending {
     pub(crate) next_blocked: bool,
     /// The disk's reserve is reached: no appends at all.
     pub(crate) no_space: bool,
+    /// Whether the open found room for what it writes: no appends before.
+    pub(crate) begun: bool,
     pub(crate) ended: Option<AppendError>,
     pub(crate) sleep: Sleep,
 }
@@ -111,6 +113,7 @@ impl Pending {
             write_end: 0,
             next_blocked: false,
             no_space: false,
+            begun: false,
             ended: None,
             sleep: Sleep::Awake,
         }
@@ -128,7 +131,7 @@ impl Pending {
     /// Whether even the smallest frame would be refused for want of space.
     pub(crate) fn is_out_of_space(&self) -> bool {
         let end = self.write_at + (self.gathered.bytes_len() + FRAME_HEADER_BYTES) as u64;
-        self.no_space || (self.next_blocked && end > self.write_end)
+        self.no_space || !self.begun || (self.next_blocked && end > self.write_end)
     }
 
     /// Bytes of frames that wait.
@@ -172,7 +175,7 @@ impl Pending {
     }
 
     fn refusal(&self) -> Option<AppendError> {
-        self.ended.or_else(|| self.no_space.then_some(AppendError::NoSpace))
+        self.ended.or_else(|| (self.no_space || !self.begun).then_some(AppendError::NoSpace))
     }
 
     fn note(&mut self, start: usize, tag: u64) {

@@ -62,13 +62,17 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
 }
 
 impl Shared {
-    /// Says that a segment could not be prepared. Nothing of it was acknowledged, so where the disk
-    /// is whole and only something is short, appends are refused until it is there; else the
-    /// journal is poisoned.
+    /// Says that a segment could not be prepared.
     pub(crate) fn not_prepared(&self, number: u64, error: &io::Error) -> CommitError {
-        let failure = format!("preparing segment {number}: {error}");
+        self.short_of(format!("preparing segment {number}: {error}"), error)
+    }
+
+    /// Says that something could not be written without which no frame can be. Nothing of it was
+    /// acknowledged, so where the disk is whole and only something is short, appends are refused
+    /// until it is there; else the journal is poisoned.
+    pub(crate) fn short_of(&self, failure: String, error: &io::Error) -> CommitError {
         if !is_shortage(error) {
-            self.poison(failure);
+            self.poison_for(failure);
             return CommitError::Poisoned;
         }
         self.pending().no_space = true;
@@ -77,12 +81,16 @@ impl Shared {
     }
 }
 
+/// Whether a failure says that the disk is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Whether a failure says that space, descriptors or memory have run out rather than that the disk is
 /// broken.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        || Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))
+    is_full(error) || Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))
 }
 
 #[cfg(test)]

@@ -111,13 +111,16 @@ pub(crate) fn open_place(
     }
     let segment = place.header.number;
     let io = |source| ReadError::Io { segment, source };
-    let file = shared.disk.open(&place.header.file_name()).map_err(io)?;
     let damaged = |why: &str| ReadError::Damaged {
         segment,
         offset: 0,
         seq: place.header.first_seq,
         why: why.to_owned(),
     };
+    let file = shared.disk.open(&place.header.file_name()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damaged("its file is missing"),
+        _ => io(error),
+    })?;
     let header = read_header(&*file).map_err(io)?.map_err(|why| damaged(&why.to_string()))?;
     let expected = SegmentHeader { kind: header.kind, ..(*place.header).clone() };
     if header != expected {

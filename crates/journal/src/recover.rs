@@ -1,22 +1,27 @@
-//! Opening a journal: lock, find the end, secure what is unproven in a fresh segment of a new
-//! epoch, and only then answer. Each step leaves a directory that the next open understands.
+//! Opening a journal, in phases: look at everything without writing; compare with the witnesses;
+//! secure what is unproven in a fresh segment of a new epoch, and only then answer. Each step leaves
+//! a directory that the next open understands.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::anchor;
+use crate::begin::Begun;
 use crate::clock::Clock;
-use crate::commit::{Active, Committer, activate};
-use crate::disk::Disk;
+use crate::commit::{Active, activate};
+use crate::disk::{Disk, Lock};
 use crate::error::{OpenError, opening};
 use crate::format::{
-    BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
-    align_batch, segment_file_name, segment_number,
+    BATCH_HEADER_BYTES, Batch, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader,
+    SegmentKind, align_batch, segment_file_name, segment_number,
 };
-use crate::layout::{Layout, body_if_zero, survey};
+use crate::journal::Journal;
+use crate::layout::{Found, Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
+use crate::mark::{self, Mark, MarkFile, Reading};
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::Options;
 use crate::pending::Pending;
@@ -27,21 +32,53 @@ use crate::retain::TrustedClock;
 use crate::shared::Shared;
 use crate::status::Recovery;
 use crate::tail::{self, Tail};
+use crate::witness::{Held, Witness};
 
 /// The name of the lock file.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// Recovers the journal in `disk` and begins a new epoch.
-pub(crate) fn open(
+/// A journal that was looked at and not changed yet: its lock is held, its end is found. The phases
+/// of an opening are this examination, the comparison with every [`Witness`], and the writing.
+pub struct Examined {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     options: Options,
-) -> Result<(Shared, Recovery), OpenError> {
+    begun: Duration,
+    /// `None` for a journal that is open already; see [`begin_again`].
+    lock_file: Option<Box<dyn Lock>>,
+    meta: StoreMeta,
+    /// Whether there is no store yet.
+    new: bool,
+    layout: Layout,
+    tail: Tail,
+    /// The journal's segments, oldest first.
+    chain: Vec<Found>,
+    mark: Reading,
+    repairs: u64,
+}
+
+/// Takes the lock and finds the journal's end. Writes nothing.
+pub(crate) fn examine(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Examined, OpenError> {
     options.validate().map_err(OpenError::Options)?;
-    let begun = clock.monotonic();
     let lock_file = take_lock(&*disk)?;
-    let (meta, created) = load_or_invent_meta(&*disk, &*clock, &options)?;
-    let layout = survey(&*disk, Some(&meta.store_id))?;
+    look(disk, clock, options, Some(lock_file))
+}
+
+/// Finds the journal's end. Writes nothing.
+fn look(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    lock_file: Option<Box<dyn Lock>>,
+) -> Result<Examined, OpenError> {
+    let begun = clock.monotonic();
+    let (meta, new) = load_or_invent_meta(&*disk, &*clock, &options)?;
+    // What a creation that was cut short has left is no part of the new store.
+    let layout = if new { Layout::default() } else { survey(&*disk, Some(&meta.store_id))? };
     layout.check_no_gap_behind()?;
     let mut tail = tail::find(&*disk, &layout, options.sabotage.later_batches)?;
     if options.sabotage.unproven_tail {
@@ -51,64 +88,241 @@ pub(crate) fn open(
         Some(last) => layout.chain(last)?,
         None => Vec::new(),
     };
-    if let Some(cut) = tail.cut {
-        tail::cut(&*disk, cut)?;
-    }
-    let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
-        segment: layout.newest().unwrap_or(0),
-        why: "no epoch is left after it".to_owned(),
-    })?;
-    let salt = random::salt(&options, epoch).map_err(opening("taking random bytes"))?;
-    let header = fresh_header(&layout, &tail, &meta, epoch, salt, clock.wall_ms(), &options);
-    let active = secure(&*disk, &layout, &tail, header)?;
-    let believed_ms = if created {
-        let wall_ms = clock.wall_ms();
-        // First, because a store whose meta is there is no longer a new one.
-        anchor::store(&*disk, wall_ms).map_err(opening("creating clock"))?;
-        meta.create(&*disk).map_err(opening("creating store.meta"))?;
-        Some(wall_ms)
-    } else {
-        anchor::load(&*disk).map_err(opening("reading clock"))?
-    };
-
-    let mut segments: VecDeque<Segment> = chain
-        .into_iter()
-        .filter(|found| found.header.first_seq < active.header.first_seq)
-        .map(|found| Segment { header: Arc::new(found.header), file_bytes: found.file_bytes })
-        .collect();
-    let file_bytes = active.header.segment_bytes;
-    segments.push_back(Segment { header: active.header.clone(), file_bytes });
-    tidy(&*disk, &segments)?;
-
-    let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
-    let took = clock.monotonic().saturating_sub(begun);
-    let recovery = Recovery {
-        created,
-        clean: is_closed(&tail),
-        epoch,
-        segments: segments.len(),
-        first_seq: segments[0].header.first_seq,
-        durable: active.at.seq,
-        frames_secured: tail.unproven.as_ref().map_or(0, |batch| batch.header.frames),
-        cut: tail.cut,
-        bytes_scanned: tail.bytes_scanned,
-        took,
+    let mark = mark::read(&*disk, &meta.store_id)?;
+    let repairs = repairs::count_by(&*disk, mark.own()).map_err(opening("reading repairs"))?;
+    Ok(Examined {
+        disk,
+        clock,
+        options,
+        begun,
+        lock_file,
+        meta,
+        new,
+        layout,
+        tail,
+        chain,
+        mark,
         repairs,
-    };
-    let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
-    let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
-    pending.segment = active.header.number;
-    pending.write_at = active.at.offset;
-    pending.write_end = active.header.segment_bytes;
-    let committer = Committer::new(active, recovery.clean);
-    let parts = (disk, clock, options, meta);
-    let trusted = TrustedClock::at_open(parts.1.wall_ms(), begun, believed_ms);
-    let shared = Shared::new(parts, (epoch, salt), committer, pending, ledger, lock_file, trusted);
-    shared.watch_cap();
-    Ok((shared, recovery))
+    })
 }
 
-fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
+impl Examined {
+    /// Who the store is.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.meta.store_id
+    }
+
+    /// Changes with every repair.
+    #[must_use]
+    pub fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// The oldest sequence kept.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.chain.first().map_or(self.tail.end_seq, |oldest| oldest.header.first_seq)
+    }
+
+    /// One past the last sequence that can be read.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.tail.end_seq
+    }
+
+    /// Compares the journal's end with the witnesses, recovers the journal, and begins a new epoch.
+    /// Where the disk has no room for that, the journal can be read as far as it is proven durable, and
+    /// begins once there is room; see [`Recovery::full`]. Not a new one, in which there is nothing to
+    /// read.
+    ///
+    /// # Errors
+    /// [`OpenError::EndsEarly`] when the journal ends before a witness, [`OpenError::NoMark`] when
+    /// its own is lost. Nothing was written then.
+    pub fn open(self, witnesses: &[Witness]) -> Result<(Journal, Recovery), OpenError> {
+        self.compare(witnesses)?;
+        let begun = match self.write() {
+            Err(error) if self.new || !error.is_full() => return Err(error),
+            begun => begun,
+        };
+        let (tail, created, repairs) = (&self.tail, self.new, self.repairs);
+        let mut recovery = Recovery {
+            created,
+            clean: is_closed(tail),
+            cut: tail.cut,
+            bytes_scanned: tail.bytes_scanned,
+            repairs,
+            ..Recovery::default()
+        };
+        let frames = tail.unproven.as_ref().map_or(0, |batch| batch.header.frames);
+        let (clock, since) = (self.clock.clone(), self.begun);
+        let shared = self.share(witnesses)?;
+        match begun {
+            Ok(begun) => {
+                shared.begin(begun);
+                recovery.frames_secured = frames;
+            }
+            Err(error) => {
+                shared.begins_later(&error);
+                recovery.full = Some(error.to_string());
+            }
+        }
+        let journal = Journal::new(shared);
+        let status = journal.status();
+        (recovery.epoch, recovery.segments) = (status.epoch, status.segments);
+        (recovery.first_seq, recovery.durable) = (status.first_seq, status.durable);
+        recovery.took = clock.monotonic().saturating_sub(since);
+        Ok((journal, recovery))
+    }
+
+    /// The journal as it can be read before anything is written. The last batch may be in the page cache
+    /// only, unless a witness has seen it durable.
+    fn share(self, witnesses: &[Witness]) -> Result<Shared, OpenError> {
+        let end_seq = self.tail.end_seq;
+        let witnessed = self.held().durable(witnesses);
+        let unproven = self.tail.unproven.filter(|_| witnessed < end_seq);
+        let unproven = unproven.map(|batch| {
+            let (first_seq, committed_ms) = (batch.header.first_seq, batch.header.committed_ms);
+            Batch::from_payload(first_seq, committed_ms, batch.payload.into()).map_err(|why| {
+                OpenError::Header { segment: self.tail.segment.unwrap_or(0), why: why.to_string() }
+            })
+        });
+        let unproven = unproven.transpose()?.map(Arc::new);
+        let durable = unproven.as_ref().map_or(end_seq, |batch| batch.first_seq());
+        let segments = self.chain.into_iter().map(Segment::from);
+        let segments = segments.filter(|segment| segment.header.first_seq < durable).collect();
+        let believed_ms = if self.new {
+            Some(self.clock.wall_ms())
+        } else {
+            anchor::load(&*self.disk).map_err(opening("reading clock"))?
+        };
+        let trusted = TrustedClock::at_open(self.clock.wall_ms(), self.begun, believed_ms);
+        let pending = Pending::new(end_seq, self.options.pending_bytes_max);
+        let meta = StoreMeta { marked: true, ..self.meta };
+        Ok(Shared::new(
+            (self.disk, self.clock, self.options, meta),
+            pending,
+            Ledger::new(segments, None, durable),
+            (durable, unproven),
+            self.lock_file,
+            trusted,
+        ))
+    }
+
+    fn held(&self) -> Held<'_> {
+        Held {
+            store_id: &self.meta.store_id,
+            repairs: self.repairs,
+            end_seq: self.tail.end_seq,
+            last_ms: self.tail.last_ms,
+            mark: self.mark.own(),
+        }
+    }
+
+    fn compare(&self, witnesses: &[Witness]) -> Result<(), OpenError> {
+        if self.options.sabotage.witnesses {
+            return Ok(());
+        }
+        match (self.held().missing(witnesses), &self.mark) {
+            (Some(missing), _) => Err(OpenError::EndsEarly(missing)),
+            (None, Reading::None(why)) if self.meta.marked && !self.new => {
+                Err(OpenError::NoMark { why })
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// The store's mark; a store that has none gets one here, before anything else is written. One
+    /// from before a repair counts for none, but for the sequences that it has reserved.
+    fn mark_file(&self) -> io::Result<MarkFile> {
+        let reserved = match self.mark.own() {
+            Some(mark) if mark.repairs == self.repairs => {
+                return Ok(MarkFile::found(*mark));
+            }
+            Some(stale) => stale.limit,
+            None => 0,
+        };
+        let end_seq = self.tail.end_seq;
+        let mark = Mark {
+            store_id: self.meta.store_id,
+            repairs: self.repairs,
+            // The last batch is not secured yet.
+            durable: self.tail.unproven.as_ref().map_or(end_seq, |batch| batch.header.first_seq),
+            limit: reserved.max(end_seq.saturating_add(self.options.mark_ahead)),
+            written_ms: self.clock.wall_ms(),
+        };
+        MarkFile::create(&*self.disk, mark)
+    }
+
+    /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
+    /// superseded. What it leaves when it fails, another examination understands.
+    fn write(&self) -> Result<Begun, OpenError> {
+        let Self { disk, options, layout, tail, .. } = self;
+        let disk = &**disk;
+        if self.new {
+            tidy(disk, &VecDeque::new())?;
+        }
+        remove_unfinished(disk)?;
+        let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
+        let meta = StoreMeta { marked: true, ..self.meta.clone() };
+        if let Some(cut) = tail.cut {
+            tail::cut(disk, cut)?;
+        }
+        let epoch = layout.epoch_max().checked_add(1).ok_or_else(|| OpenError::Header {
+            segment: layout.newest().unwrap_or(0),
+            why: "no epoch is left after it".to_owned(),
+        })?;
+        let salt = random::salt(options, epoch).map_err(opening("taking random bytes"))?;
+        let created_ms = self.clock.wall_ms();
+        let header = fresh_header(layout, tail, &meta, epoch, salt, created_ms, options);
+        let active = secure(disk, layout, tail, header)?;
+        if self.new {
+            // First, because a store whose meta is there is no longer a new one.
+            anchor::store(disk, created_ms).map_err(opening("creating clock"))?;
+            meta.create(disk).map_err(opening("creating store.meta"))?;
+        } else if !self.meta.marked {
+            meta.replace(disk).map_err(opening("replacing store.meta"))?;
+        }
+        let chain = self.chain.iter().cloned().map(Segment::from);
+        let mut segments: VecDeque<Segment> =
+            chain.filter(|segment| segment.header.first_seq < active.header.first_seq).collect();
+        let file_bytes = active.header.segment_bytes;
+        segments.push_back(Segment { header: active.header.clone(), file_bytes });
+        tidy(disk, &segments)?;
+        Ok(Begun { active, mark_file, segments, closed: is_closed(tail) })
+    }
+}
+
+/// Looks at the journal of `shared` again, which is open and has not begun, and writes what its open
+/// had no room for.
+pub(crate) fn begin_again(shared: &Shared) -> Result<(), OpenError> {
+    let parts = (shared.disk.clone(), shared.clock.clone(), shared.options.clone());
+    let examined = look(parts.0, parts.1, parts.2, None)?;
+    if examined.end_seq() != shared.pending().first_seq() {
+        let source = io::Error::other("it does not end where it did");
+        return Err(OpenError::Io { doing: "looking at the journal again".to_owned(), source });
+    }
+    shared.begin(examined.write()?);
+    Ok(())
+}
+
+impl From<Found> for Segment {
+    fn from(found: Found) -> Self {
+        Self { header: Arc::new(found.header), file_bytes: found.file_bytes }
+    }
+}
+
+/// Removes what writes that never ended have left: this open may need its room.
+fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
+    let doing = "removing leftovers";
+    let names = disk.list().map_err(opening(doing))?;
+    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+        remove_if_there(disk, name).map_err(opening(doing))?;
+    }
+    Ok(())
+}
+
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
     disk.lock(LOCK_FILE).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked,
         _ => OpenError::Io { doing: "taking the lock file".to_owned(), source },
@@ -138,18 +352,24 @@ fn load_or_invent_meta(
         };
     }
     if segment_there {
-        remove_unwritten(disk)?;
+        check_unwritten(disk)?;
+    }
+    if mark::tells_of_frames(disk)? {
+        return Err(OpenError::Meta(
+            "it is missing, yet the file `mark` tells of usages".to_owned(),
+        ));
     }
     let (store_id, check_key) =
         random::store_secrets(options).map_err(opening("taking random bytes"))?;
     let store_number = options.store_number.unwrap_or(0);
-    let meta = StoreMeta { store_id, store_number, check_key, created_ms: clock.wall_ms() };
+    let created_ms = clock.wall_ms();
+    let meta = StoreMeta { store_id, store_number, check_key, created_ms, marked: true };
     Ok((meta, true))
 }
 
-/// Removes the segments of a creation that was cut short. They may have a header, but no batch:
-/// one with anything in it has lost its `store.meta`.
-fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
+/// Segments without `store.meta` must be those of a creation that was cut short. They may have a
+/// header, but no batch: one with anything in it has lost its `store.meta`.
+fn check_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
     let layout = survey(disk, None)?;
     for &number in layout.used.keys() {
         let file = disk
@@ -159,7 +379,7 @@ fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
             return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
         }
     }
-    tidy(disk, &VecDeque::new())
+    Ok(())
 }
 
 /// The header of the segment that begins the new epoch.
@@ -188,10 +408,11 @@ fn fresh_header(
     let spare = layout.spares.get(&number_max).copied();
     let number = number_max + u64::from(spare.is_none());
     let batch_bytes = secured.map_or(0, |batch| BATCH_HEADER_BYTES + batch.payload.len()) as u64;
-    let fits = batch_bytes <= segment_room(options.segment_bytes);
+    let first_bytes = limits::first_segment_bytes(options);
     let segment_bytes = match spare {
-        Some(bytes) if bytes == options.segment_bytes && fits => bytes,
-        _ => limits::first_segment_bytes(options),
+        // Whatever size was asked for when it was prepared.
+        Some(bytes) if bytes >= first_bytes && batch_bytes <= segment_room(bytes) => bytes,
+        _ => first_bytes,
     };
     let page_bytes = crate::format::HEADER_PAGE_BYTES as u64;
     let needed = (page_bytes + align_batch(batch_bytes)).next_multiple_of(page_bytes);

@@ -15,13 +15,14 @@ use crate::compress::{CompressError, PackedWriter, replace_segment};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
+use crate::mark;
 use crate::meta::StoreMeta;
 use crate::repairs;
 use crate::scan::read_whole;
 
 /// More lost sequences than this in one place are not believed: a segment cannot have held them.
 pub const LOST_FRAMES_MAX: u64 = 1 << 32;
-const COMPRESS_LEVEL: i32 = 3;
+pub(crate) const COMPRESS_LEVEL: i32 = 3;
 
 /// What a repair would do, or has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,11 +116,15 @@ pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
         return Err(RepairError::Changed);
     }
     if !plan.steps.is_empty() {
-        repairs::count_another(disk).map_err(opening("counting the repair"))?;
+        let mark = mark::read(disk, &StoreMeta::load(disk)?.store_id)?;
+        let before = repairs::count_by(disk, mark.own()).map_err(opening("reading repairs"))?;
+        // The journal that is left has still been as far as the mark says.
+        let kept = mark.own().copied().filter(|mark| mark.repairs == before);
+        repairs::count_another(disk, before, kept).map_err(opening("counting the repair"))?;
     }
     for step in &plan.steps {
         if let Some(cut_file) = &step.cut_file {
-            keep_cut(disk, step, cut_file)?;
+            keep_cut(disk, step.segment, cut_file)?;
         }
         match step.action {
             RepairAction::Rewrite => rewrite(disk, &chain, plan, step)?,
@@ -195,7 +200,7 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
 }
 
 /// `….seg.cut`, or `….seg.2.cut` when an earlier repair has left one.
-fn cut_name(names: &[String], number: u64) -> String {
+pub(crate) fn cut_name(names: &[String], number: u64) -> String {
     let name = segment_file_name(number);
     let numbered = |count: u32| match count {
         1 => format!("{name}.cut"),
@@ -206,10 +211,10 @@ fn cut_name(names: &[String], number: u64) -> String {
 }
 
 /// Copies the damaged segment as it stands, durably: what was cut off and where it stood.
-fn keep_cut(disk: &dyn Disk, step: &RepairStep, cut_file: &str) -> Result<(), OpenError> {
-    let doing = || format!("keeping the bytes of segment {} in {cut_file}", step.segment);
+pub(crate) fn keep_cut(disk: &dyn Disk, segment: u64, cut_file: &str) -> Result<(), OpenError> {
+    let doing = || format!("keeping the bytes of segment {segment} in {cut_file}");
     let bytes = disk
-        .open(&segment_file_name(step.segment))
+        .open(&segment_file_name(segment))
         .and_then(|file| read_whole(&*file))
         .map_err(opening(doing()))?;
     let tmp = format!("{cut_file}.tmp");
@@ -281,7 +286,7 @@ impl From<OpenError> for Stopped {
     }
 }
 
-fn pad(
+pub(crate) fn pad(
     writer: &mut PackedWriter,
     lost: Range<u64>,
     committed_ms: u64,

@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::disk::Disk;
+use crate::mark::{Mark, MarkFile};
 use crate::prepare::remove_if_there;
 
 /// The file's name.
@@ -26,9 +27,24 @@ pub(crate) fn count(disk: &dyn Disk) -> io::Result<u64> {
     Ok(text.and_then(|text| text.trim_end().parse().ok()).unwrap_or(u64::MAX))
 }
 
-/// Counts another one, durably, before it begins.
-pub(crate) fn count_another(disk: &dyn Disk) -> io::Result<()> {
-    let times = count(disk)?.wrapping_add(1);
+/// How often, where the mark knows too: a count that is damaged or missing is no reason to ignore
+/// witnesses of the store, or to believe those from before a repair.
+pub(crate) fn count_by(disk: &dyn Disk, mark: Option<&Mark>) -> io::Result<u64> {
+    Ok(match (count(disk)?, mark) {
+        (u64::MAX, Some(mark)) => mark.repairs,
+        (counted, Some(mark)) => counted.max(mark.repairs),
+        (counted, None) => counted,
+    })
+}
+
+/// Counts another one, durably, before it begins. The mark that is to hold afterwards is written
+/// first: it counts with either number, so there is one at every step.
+pub(crate) fn count_another(disk: &dyn Disk, before: u64, mark: Option<Mark>) -> io::Result<()> {
+    // After a damaged count, one that no counting reaches.
+    let times = before.checked_add(1).unwrap_or(1 << 32);
+    if let Some(mark) = mark {
+        drop(MarkFile::create(disk, Mark { repairs: times, ..mark })?);
+    }
     remove_if_there(disk, REPAIRS_TMP)?;
     let file = disk.create(REPAIRS_TMP)?;
     file.write_all_at(format!("{times}\n").as_bytes(), 0)?;
@@ -47,10 +63,31 @@ mod tests {
         let disk = SimDisk::new(1);
         assert_eq!(count(&disk).expect("alive"), 0);
         for times in 1..12 {
-            count_another(&disk).expect("alive");
+            count_another(&disk, times - 1, None).expect("alive");
             assert_eq!(count(&disk).expect("alive"), times);
         }
         disk.flip_bit(REPAIRS_FILE, 0, 7);
         assert_eq!(count(&disk).expect("alive"), u64::MAX);
+        count_another(&disk, u64::MAX, None).expect("alive");
+        assert_eq!(count(&disk).expect("alive"), 1 << 32);
+    }
+
+    #[test]
+    fn the_mark_knows_the_count_too_and_comes_first() {
+        let disk = SimDisk::new(1);
+        let mark = Mark { store_id: [1; 16], repairs: 0, durable: 5, limit: 9, written_ms: 3 };
+        let read = || match crate::mark::read(&disk, &[1; 16]).expect("alive") {
+            crate::mark::Reading::Own(mark) => mark,
+            crate::mark::Reading::None(why) => panic!("{why}"),
+        };
+        count_another(&disk, 6, Some(mark)).expect("alive");
+        assert_eq!(read(), Mark { repairs: 7, ..mark });
+        let by = |mark: &Mark| count_by(&disk, Some(mark)).expect("alive");
+        assert_eq!(by(&read()), 7);
+        assert_eq!(by(&Mark { repairs: 6, ..mark }), 7);
+        assert_eq!(by(&Mark { repairs: 8, ..mark }), 8);
+        disk.flip_bit(REPAIRS_FILE, 0, 7);
+        assert_eq!(by(&read()), 7);
+        assert_eq!(count_by(&disk, None).expect("alive"), u64::MAX);
     }
 }

@@ -1,20 +1,22 @@
 //! What the handles, the committer, the housekeeper and the readers of one journal share.
 //!
-//! Locks are taken in this order: committer, housekeeper, preparing, pending, ledger. Only the
+//! Locks are taken in this order: housekeeper, committer, preparing, marker, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::commit::Committer;
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock, check_same};
 use crate::error::{AppendError, Ended};
 use crate::format::Batch;
 use crate::housekeep::{Housekeeper, Notes};
 use crate::ledger::Ledger;
 use crate::lookup::Lookups;
+use crate::marking::Marker;
 use crate::meta::StoreMeta;
 use crate::options::Options;
 use crate::pending::Pending;
@@ -46,14 +48,17 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) meta: StoreMeta,
-    pub(crate) epoch: u32,
-    pub(crate) salt: u64,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) housekeeper: Mutex<Housekeeper>,
     pub(crate) notes: Mutex<Notes>,
     /// Held while the next segment is being prepared or activated, so that two threads never
     /// prepare the same one.
     pub(crate) preparing: Mutex<()>,
+    pub(crate) marker: Mutex<Marker>,
+    /// Where the marker's thread sleeps, with the marker lock.
+    pub(crate) marking: Condvar,
+    /// No frame with this sequence or a later one may be written yet.
+    pub(crate) limit: AtomicU64,
     pub(crate) pending: Mutex<Pending>,
     /// Where the committer's thread sleeps, with the pending lock.
     pub(crate) work: Condvar,
@@ -63,6 +68,10 @@ pub(crate) struct Shared {
     /// an open that finds that batch torn.
     pub(crate) proven: AtomicU64,
     pub(crate) first_seq: AtomicU64,
+    /// The last batch of the life before, until it is secured: none of it is durable yet.
+    pub(crate) unproven: Mutex<Option<Arc<Batch>>>,
+    /// Whether appends are possible; see [`crate::begin`].
+    pub(crate) begun: AtomicBool,
     pub(crate) waiters: Waiters,
     pub(crate) lookups: Mutex<Lookups>,
     pub(crate) projections: Mutex<Vec<(String, Arc<AtomicU64>)>>,
@@ -73,7 +82,7 @@ pub(crate) struct Shared {
     /// Whether the housekeeper's thread has something to do now, and where it sleeps.
     pub(crate) chores_due: Mutex<bool>,
     pub(crate) chores: Condvar,
-    pub(crate) lock_file: Mutex<Option<Box<dyn Send + Sync>>>,
+    pub(crate) lock_file: Mutex<Option<Box<dyn Lock>>>,
     pub(crate) poison_cause: OnceLock<String>,
     pub(crate) end: AtomicU8,
 }
@@ -85,19 +94,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// The state that `recover::open` has found, with nobody waiting and nothing started.
+    /// The state that an open has found before it writes, with nobody waiting and nothing started.
     pub(crate) fn new(
         (disk, clock, options, meta): (Arc<dyn Disk>, Arc<dyn Clock>, Options, StoreMeta),
-        (epoch, salt): (u32, u64),
-        committer: Committer,
         pending: Pending,
         ledger: Ledger,
-        lock_file: Box<dyn Send + Sync>,
+        (durable, unproven): (u64, Option<Arc<Batch>>),
+        lock_file: Option<Box<dyn Lock>>,
         trusted: TrustedClock,
     ) -> Self {
-        let proven = ledger.active().header.first_seq;
-        let first_seq = ledger.segments().next().map_or(1, |s| s.header.first_seq);
-        let durable = pending.first_seq();
+        let first_seq = ledger.segments().next().map_or(durable, |s| s.header.first_seq);
         Self {
             housekeeper: Mutex::new(Housekeeper::default()),
             notes: Mutex::new(Notes { failure: None, clock: trusted }),
@@ -105,15 +111,18 @@ impl Shared {
             clock,
             options,
             meta,
-            epoch,
-            salt,
-            committer: Mutex::new(committer),
+            committer: Mutex::default(),
             preparing: Mutex::new(()),
+            limit: AtomicU64::new(0),
+            marker: Mutex::default(),
+            marking: Condvar::new(),
             pending: Mutex::new(pending),
             work: Condvar::new(),
             ledger: Mutex::new(ledger),
             durable: AtomicU64::new(durable),
-            proven: AtomicU64::new(proven),
+            proven: AtomicU64::new(durable),
+            unproven: Mutex::new(unproven),
+            begun: AtomicBool::new(false),
             first_seq: AtomicU64::new(first_seq),
             waiters: Waiters::default(),
             lookups: Mutex::new(Lookups::default()),
@@ -124,7 +133,7 @@ impl Shared {
             started: AtomicBool::new(false),
             chores_due: Mutex::new(false),
             chores: Condvar::new(),
-            lock_file: Mutex::new(Some(lock_file)),
+            lock_file: Mutex::new(lock_file),
             poison_cause: OnceLock::new(),
             end: AtomicU8::new(OPEN),
         }
@@ -170,6 +179,32 @@ impl Shared {
         self.wake_everybody();
     }
 
+    /// Fails, saying what has happened, when the directory, its lock or the active segment is no
+    /// longer where the next open would look for it. What is written all the same, nobody finds.
+    fn check_in_place(&self) -> io::Result<()> {
+        if let Some(held) = &*lock(&self.lock_file) {
+            held.check_in_place()?;
+        }
+        let active = self.ledger().active();
+        let Some((header, file)) = active else { return Ok(()) };
+        let name = header.file_name();
+        check_same(self.disk.identity(&name), file.identity()?, &format!("the file {name}"))
+    }
+
+    /// Whether everything is in place; if not, the journal is poisoned.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let displaced =
+            self.check_in_place().map_err(|displaced| self.poison(displaced.to_string()));
+        displaced.is_ok()
+    }
+
+    /// Poisons the journal because of `failure`, or of what has brought it about: in a directory that
+    /// was removed, say, no segment can be made.
+    pub(crate) fn poison_for(&self, failure: String) {
+        let cause = self.check_in_place().err().map_or(failure, |displaced| displaced.to_string());
+        self.poison(cause);
+    }
+
     /// Everything appended is durable and nothing more will be.
     pub(crate) fn set_closed(&self) {
         let _ = self.end.compare_exchange(OPEN, CLOSED, Ordering::SeqCst, Ordering::SeqCst);
@@ -179,6 +214,7 @@ impl Shared {
     fn wake_everybody(&self) {
         self.waiters.wake_all();
         self.work.notify_all();
+        self.marking.notify_all();
         self.wake_housekeeper();
     }
 

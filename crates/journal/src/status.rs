@@ -17,6 +17,12 @@ pub struct Status {
     pub durable: u64,
     /// Counts the openings of the store.
     pub epoch: u32,
+    /// Whether the journal has begun. Until the disk has room for what an open writes, nothing can be
+    /// appended.
+    pub begun: bool,
+    /// Frames of the life before that wait for room to be secured; see
+    /// [`Journal::unproven`](crate::Journal::unproven).
+    pub unproven_frames: usize,
     /// Bytes waiting for the next write.
     pub pending_bytes: usize,
     /// Batches committed since the open.
@@ -68,6 +74,9 @@ pub struct Recovery {
     pub durable: u64,
     /// Frames copied into the new segment because nothing later proved them durable.
     pub frames_secured: u32,
+    /// Why nothing can be appended yet: the disk has no room for what an open writes. It is tried
+    /// again in the background.
+    pub full: Option<String>,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<Cut>,
     /// Bytes read to find the end.

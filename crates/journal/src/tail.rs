@@ -23,6 +23,8 @@ pub(crate) struct Tail {
     pub(crate) segment: Option<u64>,
     /// One past the last valid sequence.
     pub(crate) end_seq: u64,
+    /// When the last frame was committed, if there is one.
+    pub(crate) last_ms: Option<u64>,
     /// The batch to secure; `None` when the segment is compressed, or there is no batch.
     pub(crate) unproven: Option<Unproven>,
     /// Torn bytes to cut.
@@ -81,7 +83,8 @@ fn scan_segment(
     let doing = || format!("reading segment {number}");
     if found.header.kind == SegmentKind::Compressed {
         // Only a segment that a later one had proven is ever compressed.
-        tail.end_seq = crate::packed::end_seq(disk, &found.header)?;
+        let (end_seq, last_ms) = crate::packed::end(disk, &found.header)?;
+        (tail.end_seq, tail.last_ms) = (end_seq, Some(last_ms));
         return Ok(true);
     }
     found.check_length()?;
@@ -113,7 +116,7 @@ fn scan_segment(
         offset: expected.offset,
         bytes: end - expected.offset,
     });
-    tail.end_seq = expected.seq;
+    (tail.end_seq, tail.last_ms) = (expected.seq, Some(last.header.committed_ms));
     tail.unproven = Some(Unproven {
         header: last.header,
         payload: last.payload.to_vec(),

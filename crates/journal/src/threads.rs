@@ -1,5 +1,5 @@
-//! The two threads of a running journal: the committer and the housekeeper. All they do is wait,
-//! and call the steps that a simulation calls by hand.
+//! The threads of a running journal: the committer, the housekeeper and the marker. All they do is
+//! wait, and call the steps that a simulation calls by hand.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::error::CommitError;
+use crate::error::{CommitError, WaitError};
 use crate::pace::{Pace, pace};
 use crate::pending::Sleep;
 use crate::shared::{Shared, lock};
+use crate::subscribe::wait_durable;
 
 /// How long the committer waits before it asks again for a segment that there was no room for.
 const RETRY: Duration = Duration::from_millis(50);
@@ -34,10 +35,11 @@ impl Threads {
         }
         let committer = spawn("committer", shared, commit_until_ended)?;
         let housekeeper = spawn("housekeeper", shared, housekeep_until_ended)?;
-        Ok(Self { handles: vec![committer, housekeeper] })
+        let marker = spawn("marker", shared, mark_until_ended)?;
+        Ok(Self { handles: vec![committer, housekeeper, marker] })
     }
 
-    /// Waits for both threads to end, which they do once the journal is closed or poisoned.
+    /// Waits for the threads to end, which they do once the journal is closed or poisoned.
     ///
     /// # Panics
     /// When one of them has panicked.
@@ -120,6 +122,16 @@ fn wait_for_work(shared: &Shared) -> bool {
 fn wait_to_retry(shared: &Shared) {
     let pending = shared.pending();
     drop(shared.work.wait_timeout(pending, RETRY));
+}
+
+/// At once when the first usage arrives, then every second while more do.
+fn mark_until_ended(shared: &Shared) {
+    const IDLE: Duration = Duration::from_secs(3600);
+    while shared.ended().is_none() {
+        shared.mark_once();
+        shared.rest_from_marking();
+        while wait_durable(shared, shared.marked(), IDLE) == Err(WaitError::TimedOut) {}
+    }
 }
 
 fn housekeep_until_ended(shared: &Shared) {

@@ -85,6 +85,8 @@ impl Admin {
                 "syncs": status.journal.syncs,
                 "freeBytes": status.journal.free_bytes,
                 "noSpace": status.journal.no_space,
+                "begun": status.journal.begun,
+                "unprovenFrames": status.journal.unproven_frames,
                 "housekeepingFailure": status.journal.housekeeping_failure,
                 "clockSuspect": status.journal.clock_suspect.is_some(),
             },

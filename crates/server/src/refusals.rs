@@ -46,6 +46,7 @@ pub(crate) fn append(refused: AppendRefused) -> (Problem, Refusal) {
         AppendRefused::TailFull => (ProblemKind::OVERLOADED, Refusal::TailFull),
         AppendRefused::NoSpace => (ProblemKind::DISK_FULL, Refusal::NoSpace),
         AppendRefused::KeyReused => (ProblemKind::KEY_REUSED, Refusal::KeyReused),
+        AppendRefused::Unproven => (ProblemKind::NOT_SECURED, Refusal::NoSpace),
         AppendRefused::IndexUnavailable => (ProblemKind::CATCHING_UP, Refusal::IndexUnavailable),
         AppendRefused::Poisoned => return (disk_failed(), Refusal::Poisoned),
         AppendRefused::Closed => (ProblemKind::STOPPING, Refusal::Stopping),
@@ -78,6 +79,7 @@ pub(crate) fn read(error: ReadError, prefix: &'static str) -> Problem {
     };
     let kind = match error {
         ReadError::Expired => ProblemKind::EXPIRED,
+        ReadError::Unproven => ProblemKind::NOT_SECURED,
         ReadError::IndexUnavailable => ProblemKind::CATCHING_UP,
         ReadError::Cursor => return about("cursor", "cursor"),
         ReadError::TooManyRows { .. } => return about("by", "rows"),
@@ -114,6 +116,7 @@ mod tests {
         check(AppendRefused::Poisoned, "disk-failed", 500);
         check(AppendRefused::Closed, "stopping", 503);
         check(AppendRefused::NoSpace, "disk-full", 507);
+        check(AppendRefused::Unproven, "not-secured", 503);
         assert_eq!(outcome_unknown().kind.slug, "outcome-unknown");
     }
 }

@@ -36,6 +36,17 @@ impl Shared {
             ));
         }
         let status = self.store.status();
+        if !status.journal.begun {
+            let index = match &status.index_state {
+                IndexState::Failed { why } => format!("; the index has failed ({why})"),
+                _ => String::new(),
+            };
+            return Some(format!(
+                "the disk is full: usages get 507, and reads go on but for the {} usages written last \
+                 before the start, which get 503{index}; the server goes on by itself once there is room",
+                status.journal.unproven_frames
+            ));
+        }
         if status.journal.no_space {
             return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
         }

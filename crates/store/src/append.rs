@@ -102,6 +102,7 @@ impl Store {
         if claim.is_none() && shared.tail.first_seq() > indexed.cursor {
             indexed = shared.indexed(&[key.id], oldest_ms)?;
         }
+        shared.check_proven(claim)?;
         match decide(claim, indexed.seqs[0], key) {
             Decision::Append => {
                 shared.admit()?;
@@ -221,6 +222,7 @@ impl Shared {
                 nth_key += 1;
                 let known = known.map_err(|refused| *refused)?;
                 let claim = held.get(key.id).filter(|claim| claim.received_ms >= oldest_ms);
+                self.check_proven(claim)?;
                 match decide(claim, known, *key) {
                     Decision::Append => {}
                     Decision::Replay(seq) => {
@@ -263,6 +265,14 @@ impl Shared {
         };
         let seqs = ids.iter().map(look).collect::<Result<_, AppendRefused>>()?;
         Ok(Indexed { cursor: snapshot.cursor(), seqs })
+    }
+
+    /// Refuses a key whose usage waits to be secured: it is neither durable nor free.
+    fn check_proven(&self, claim: Option<Claim>) -> Result<(), AppendRefused> {
+        match claim {
+            Some(claim) if self.journal.is_unproven(claim.seq) => Err(AppendRefused::Unproven),
+            _ => Ok(()),
+        }
     }
 
     /// Answers for a key that the frame `seq` has used.

@@ -36,6 +36,9 @@ pub enum AppendRefused {
     /// The idempotency key was used before, for a usage with other content.
     #[error("the idempotency key was used for another usage")]
     KeyReused,
+    /// The key was used by a usage that is not secured yet; see [`ReadError::Unproven`].
+    #[error("the usage with this idempotency key is not secured yet")]
+    Unproven,
     /// Whether the key was used before cannot be told now. Keyed usages only.
     #[error("the index of keys is not available")]
     IndexUnavailable,
@@ -69,6 +72,10 @@ pub enum ReadError {
     /// Retention has removed it.
     #[error("the usage has expired")]
     Expired,
+    /// The usage is in the last batch before the start, which waits for room on the disk to be secured.
+    /// Try again later.
+    #[error("the usage is not secured yet")]
+    Unproven,
     /// The index has failed or is being rebuilt. Try again later.
     #[error("the index is not available")]
     IndexUnavailable,

@@ -100,6 +100,11 @@ impl Indexer {
         shared.projection.store(cursor, Ordering::Release);
         let result = if shared.tail.meet(cursor) {
             self.reader = None;
+            if !shared.journal.has_begun() {
+                // The index would meet the full disk as well. Reads need no run: nothing is appended.
+                let stopped = shared.tail.wait_stopped(patience);
+                return if stopped { Step::Stopped } else { Step::Idle };
+            }
             match shared.tail.next_run(cursor, shared.config.run.usages_max, patience) {
                 Next::Run(run) => self.apply(shared, &index, &run),
                 Next::Nothing => index.rest().map(|_| Step::Idle),
@@ -133,6 +138,9 @@ impl Indexer {
         if !self.failing {
             // Somebody who reads has found it; it counts, and is waited out, like any other.
             return self.failed(shared, failure.blames_files);
+        }
+        if !shared.journal.is_in_place() {
+            return Step::Stopped;
         }
         match self.open(shared) {
             Ok(index) => {
@@ -200,6 +208,10 @@ impl Indexer {
         index: &Index,
         run: &[Arc<Batch>],
     ) -> Result<Step, IndexError> {
+        // The library makes folders by their paths: none in the place of a store that was removed.
+        if !shared.journal.is_in_place() {
+            return Ok(Step::Stopped);
+        }
         let usages = apply_run(index, run)?;
         let cursor = index.cursor();
         // In this order: the tail's beginning moves before a claim is released, and both only

@@ -35,6 +35,7 @@ pub use index::IndexOptions;
 pub use journal::{Clock, SystemClock};
 pub use query::{HistoryPage, HistoryQuery, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
 pub use rebuild::{RebuildProgress, rebuild};
+pub use slot::index_witness;
 pub use status::{IndexState, Status};
 pub use store::Store;
 pub use stored::StoredUsage;

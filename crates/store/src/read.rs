@@ -246,8 +246,9 @@ impl Page<'_> {
 impl Shared {
     /// The durable frame `seq`, if there is one.
     pub(crate) fn frame(&self, seq: u64) -> Result<Option<Frame>, ReadError> {
+        let unproven = self.journal.is_unproven(seq);
         if seq >= self.journal.durable() {
-            return Ok(None);
+            return if unproven { Err(ReadError::Unproven) } else { Ok(None) };
         }
         if let Some(batch) = self.tail.batch_of(seq) {
             return Ok(Some(Frame::Tail(batch, seq)));
@@ -275,6 +276,9 @@ impl Shared {
         });
         if claimed.is_some() {
             return Ok(claimed);
+        }
+        if claim.is_some_and(|claim| self.journal.is_unproven(claim.seq)) {
+            return Err(ReadError::Unproven);
         }
         let snapshot = self.slot.snapshot(self.tail.first_seq())?;
         snapshot.key(id, 0).map_err(|error| self.index_failed(&error))

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{OpenError, RebuildError};
 use crate::index::IndexError;
 use crate::indexer::{apply_run, read_run};
-use crate::slot::{Owner, open_index, remove_index};
+use crate::slot::{Owner, index_witness, open_index, remove_index};
 
 /// How far a rebuild is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,10 @@ pub fn rebuild(
     let io_error = |source| OpenError::Io { doing: format!("opening {}", dir.display()), source };
     let disk = Arc::new(RealDisk::open(&dir).map_err(io_error)?);
     config.validate().map_err(OpenError::Config)?;
-    let opened = Journal::open(disk, clock, config.journal_options());
+    let examined = Journal::examine(disk, clock, config.journal_options());
+    // The old index is heard before it goes: it may know more than the journal.
+    let witness = index_witness(config);
+    let opened = examined.and_then(|examined| examined.open(witness.as_slice()));
     let (journal, recovery) = opened.map_err(OpenError::Journal)?;
     let (dir, new) = (config.index_dir(), config.new_index_dir());
     remove_index(&new)?;

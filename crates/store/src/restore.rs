@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use journal::{FrameKind, Journal};
+use journal::{Batch, FrameKind, Journal};
 use usage::{content_digest, record};
 
 use crate::claims::{Claim, Claims};
@@ -14,17 +14,25 @@ use crate::tail::Tail;
 const FRAME_BYTES_MIN: usize = 48;
 
 /// The tail from the index's `cursor` to the journal's end, with the keys used in it. If that does
-/// not fit, both are empty: then the index has to catch up, from the journal, with the end as it is
+/// not fit, both are empty but for the keys of a batch that waits to be secured: then the index has to catch up, from the journal, with the end as it is
 /// now, and until it has, keys are refused and so none can be claimed that is not known here.
 pub(crate) fn restore(journal: &Journal, config: &Config, cursor: u64) -> (Tail, Claims) {
+    let claims = Claims::new();
+    let tail = restore_tail(journal, config, cursor, &claims);
+    if let Some(unproven) = journal.unproven() {
+        restore_claims(&claims, &unproven);
+    }
+    (tail, claims)
+}
+
+fn restore_tail(journal: &Journal, config: &Config, cursor: u64, claims: &Claims) -> Tail {
     let bytes_max = config.tail_bytes_admitted();
     let new_tail =
         |first_seq| Tail::new(first_seq, config.tail_bytes_max, config.tail_bytes_admitted());
-    let claims = Claims::new();
     let durable = journal.durable();
     let behind = usize::try_from(durable.saturating_sub(cursor)).unwrap_or(usize::MAX);
     if cursor < journal.first_seq() || behind > bytes_max / FRAME_BYTES_MIN {
-        return (new_tail(durable), claims);
+        return new_tail(durable);
     }
     let tail = new_tail(cursor);
     let mut reader = journal.reader(cursor);
@@ -34,16 +42,20 @@ pub(crate) fn restore(journal: &Journal, config: &Config, cursor: u64) -> (Tail,
             // Too much; or unreadable, which the indexer will meet again and report.
             _ => {
                 claims.clear();
-                return (new_tail(durable), claims);
+                return new_tail(durable);
             }
         };
         tail.push(&batch);
-        for frame in batch.frames().filter(|frame| frame.kind == FrameKind::Usage) {
-            restore_claim(&claims, frame.seq, frame.payload);
-        }
+        restore_claims(claims, &batch);
     }
     tail.meet(cursor);
-    (tail, claims)
+    tail
+}
+
+fn restore_claims(claims: &Claims, batch: &Batch) {
+    for frame in batch.frames().filter(|frame| frame.kind == FrameKind::Usage) {
+        restore_claim(claims, frame.seq, frame.payload);
+    }
 }
 
 fn restore_claim(claims: &Claims, seq: u64, payload: &[u8]) {

@@ -8,6 +8,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use journal::Witness;
+
+use crate::config::Config;
 use crate::error::ReadError;
 use crate::index::{Index, IndexError, IndexOptions, Snapshot};
 
@@ -133,13 +136,30 @@ impl IndexSlot {
 }
 
 /// The journal that an index is made from: the store's, and as of which repair.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) store_id: [u8; 16],
     pub(crate) repairs: u64,
 }
 
 impl Owner {
+    /// Whose index stands in this folder, if any does whose owner's name makes sense.
+    fn of(dir: &Path) -> Result<Option<Self>, IndexError> {
+        match std::fs::read_to_string(dir.join(OWNER_FILE)) {
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
+            Err(source) => Err(IndexError::Folder { doing: "reading whose index it is", source }),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (store_id, repairs) = text.split_once(' ').unwrap_or((text, "0"));
+        let store_id = u128::from_str_radix(store_id, 16).ok()?.to_be_bytes();
+        Some(Self { store_id, repairs: repairs.parse().ok()? })
+    }
+
     fn text(self) -> String {
         let store_id = format!("{:032x}", u128::from_be_bytes(self.store_id));
         match self.repairs {
@@ -149,39 +169,78 @@ impl Owner {
     }
 }
 
-/// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`. One that
-/// belongs to another journal, or to this one before a repair, or claims to have read further than
-/// it goes, or lacks its beginning, is removed and begun anew: nothing is lost with it.
+/// An index as it was found in its folder. Finding it removes nothing: it is a witness of how far
+/// the journal was durable, and has to be heard before anything of it goes.
+pub(crate) struct FoundIndex {
+    index: Index,
+    owner: Owner,
+}
+
+impl FoundIndex {
+    /// Opens the index in `dir`, if there is one.
+    pub(crate) fn open(dir: &Path, options: &IndexOptions) -> Result<Option<Self>, IndexError> {
+        let Some(owner) = Owner::of(dir)? else { return Ok(None) };
+        let version_dir = dir.join(VERSION_DIR);
+        if !version_dir.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(Self { index: Index::open(&version_dir, options.clone())?, owner }))
+    }
+
+    /// What it knows of the journal.
+    pub(crate) fn witness(&self) -> Witness {
+        Witness {
+            name: "the index".to_owned(),
+            store_id: self.owner.store_id,
+            repairs: self.owner.repairs,
+            durable: self.index.cursor(),
+        }
+    }
+}
+
+/// What the index of the store with this configuration knows of its journal, while no process has
+/// the store open. `None` when there is no index, or it does not open.
+pub fn index_witness(config: &Config) -> Option<Witness> {
+    let found = FoundIndex::open(&config.index_dir(), &config.index);
+    found.ok().flatten().map(|found| found.witness())
+}
+
+/// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`.
 pub(crate) fn open_index(
     dir: &Path,
     options: &IndexOptions,
     owner: Owner,
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
-    let owner = owner.text();
-    match std::fs::read(dir.join(OWNER_FILE)) {
-        Ok(found) if found == owner.as_bytes() => {}
-        // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(IndexError::Folder { doing: "reading whose index it is", source });
+    use_index(FoundIndex::open(dir, options)?, dir, options, owner, kept)
+}
+
+/// Puts to use what was found. An index that belongs to another journal, or to this one before a
+/// repair, or lacks the journal's beginning, is removed and begun anew: nothing is lost with it. One
+/// that has read further than the journal goes is evidence of a loss and stays.
+pub(crate) fn use_index(
+    found: Option<FoundIndex>,
+    dir: &Path,
+    options: &IndexOptions,
+    owner: Owner,
+    kept: Range<u64>,
+) -> Result<Index, IndexError> {
+    if let Some(FoundIndex { index, .. }) = found.filter(|found| found.owner == owner) {
+        let cursor = index.cursor();
+        if cursor > kept.end {
+            return Err(IndexError::Ahead { cursor, durable: kept.end });
         }
-        _ => begin(dir, &owner)?,
+        if index.begins() <= kept.start {
+            return Ok(index);
+        }
+        tracing::warn!(
+            begins = index.begins(),
+            ?kept,
+            "the index lacks the beginning of the journal; it is rebuilt"
+        );
     }
-    let open = || Index::open(&dir.join(VERSION_DIR), options.clone());
-    let index = open()?;
-    if index.cursor() <= kept.end && index.begins() <= kept.start {
-        return Ok(index);
-    }
-    tracing::warn!(
-        begins = index.begins(),
-        cursor = index.cursor(),
-        ?kept,
-        "the index lacks its beginning, or is ahead of the journal, which must have been restored \
-         or repaired; it is rebuilt"
-    );
-    drop(index);
-    begin(dir, &owner)?;
-    open()
+    begin(dir, &owner.text())?;
+    Index::open(&dir.join(VERSION_DIR), options.clone())
 }
 
 /// Removes the index's folder and all in it, unless somebody has it open.
@@ -220,7 +279,6 @@ fn begin(dir: &Path, owner: &str) -> Result<(), IndexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn open_of(config: &Config, owner: Owner) -> Result<Index, IndexError> {
         open_index(&config.index_dir(), &config.index, owner, 1..1)
@@ -244,6 +302,40 @@ mod tests {
         remove_index(&config.index_dir()).expect("it is closed");
         assert!(!config.index_dir().exists());
         remove_index(&config.index_dir()).expect("there is none");
+    }
+
+    #[test]
+    fn an_owner_is_read_as_it_was_written() {
+        for owner in [
+            Owner { store_id: [0; 16], repairs: 0 },
+            Owner { store_id: [0xab; 16], repairs: 7 },
+            Owner { store_id: [1; 16], repairs: u64::MAX },
+        ] {
+            assert_eq!(Owner::parse(&owner.text()), Some(owner));
+        }
+        assert_eq!(Owner::parse("nobody"), None);
+        assert_eq!(Owner::parse(""), None);
+    }
+
+    #[test]
+    fn repro_an_index_that_was_ahead_of_its_journal_was_deleted_on_a_guess() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = Config::new(dir.path());
+        let owner = Owner { store_id: [7; 16], repairs: 0 };
+        let settle = |owner_now, kept| {
+            let index = open(&config).expect("opens");
+            index.advance(30).expect("advances");
+            std::fs::write(config.index_dir().join("kept"), "").expect("written");
+            let found = Some(FoundIndex { index, owner });
+            use_index(found, &config.index_dir(), &config.index, owner_now, kept)
+        };
+        let kept = || config.index_dir().join("kept").exists();
+        let refused = settle(owner, 29..29).map(drop).expect_err("it is ahead");
+        assert!(matches!(refused, IndexError::Ahead { cursor: 30, durable: 29 }), "{refused}");
+        assert!(!refused.blames_files() && kept());
+        assert!(settle(owner, 30..30).is_ok() && kept());
+        // The control: from before a repair it is no longer evidence.
+        assert!(settle(Owner { repairs: 1, ..owner }, 29..29).is_ok() && !kept());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
-use crate::slot::{Failure, IndexSlot, Owner, open_index, remove_index};
+use crate::slot::{Failure, FoundIndex, IndexSlot, Owner, remove_index, use_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -65,7 +65,13 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
-        let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
+        let examined = Journal::examine(disk, clock, config.journal_options())?;
+        let found = match config.index_enabled {
+            true => FoundIndex::open(&config.index_dir(), &config.index),
+            false => Ok(None),
+        };
+        let witness = found.as_ref().ok().and_then(Option::as_ref).map(FoundIndex::witness);
+        let (journal, recovery) = examined.open(witness.as_slice())?;
         let durable = journal.durable();
         let index = if config.index_enabled {
             if let Err(error) = remove_index(&config.new_index_dir()) {
@@ -73,8 +79,10 @@ impl Store {
                 tracing::warn!(%error, "what an interrupted rebuild has left could not be removed");
             }
             let owner = Owner { store_id: journal.meta().store_id, repairs: recovery.repairs };
-            let opened =
-                open_index(&config.index_dir(), &config.index, owner, journal.first_seq()..durable);
+            let kept = journal.first_seq()..durable;
+            let opened = found.and_then(|found| {
+                use_index(found, &config.index_dir(), &config.index, owner, kept)
+            });
             // A new index has nothing to wait for below the oldest frame.
             let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
             opened.and_then(advance).map_err(|error| Failure::from(&error))
@@ -202,6 +210,10 @@ impl Store {
         let shared = &*self.shared;
         if shared.tail.full() {
             return Err(AppendRefused::TailFull);
+        }
+        if shared.journal.unproven().is_some() {
+            // What a retry is refused for depends on its key.
+            return Ok(());
         }
         drop(shared.journal.appender()?);
         let pending_bytes_max = shared.config.journal.pending_bytes_max;

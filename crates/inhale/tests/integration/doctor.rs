@@ -31,9 +31,15 @@ fn finding<'a>(findings: &'a [Value], what: &str) -> &'a Value {
 /// anything is too short.
 #[track_caller]
 fn check_whole(code: Option<i32>, findings: &[Value]) {
-    for what in
-        ["file descriptors", "listen backlog", "port range", "disk sync", "free space", "clock"]
-    {
+    for what in [
+        "file descriptors",
+        "listen backlog",
+        "port range",
+        "disk sync",
+        "file system",
+        "free space",
+        "clock",
+    ] {
         finding(findings, what);
     }
     for finding in findings {

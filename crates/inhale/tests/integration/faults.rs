@@ -212,5 +212,5 @@ fn a_power_cut_loses_usages_whose_sync_was_faked() {
 /// Whether this is why a server did not start on a store that is damaged or has lost files: 2 is the
 /// exit code of whatever keeps it from starting.
 pub(crate) fn refuses_the_store(said: &str) -> bool {
-    ["store.meta", "`inhale journal repair`"].iter().any(|words| said.contains(words))
+    ["store.meta", "`inhale journal repair"].iter().any(|words| said.contains(words))
 }

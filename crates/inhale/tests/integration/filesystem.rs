@@ -151,7 +151,7 @@ fn a_disk_that_is_full_all_of_a_sudden() {
 }
 
 /// Makes a file that takes all the room there is.
-fn take_everything(path: &Path) {
+pub(crate) fn take_everything(path: &Path) {
     let file = File::create(path).expect("a name has room");
     let mut bytes = 0;
     for step in [16 << 20, 1 << 20, 64 << 10, 4 << 10] {
@@ -163,7 +163,7 @@ fn take_everything(path: &Path) {
 }
 
 /// One more usage.
-fn probe(server: &Server) -> Answer {
+pub(crate) fn probe(server: &Server) -> Answer {
     let json = "Content-Type: application/json\r\n";
     try_call(server.address, "POST", "/api/usages", json, BODY.as_bytes()).expect("it answers")
 }

@@ -1,4 +1,4 @@
-//! An ext4 file system of its own, in a file, whose power can be cut.
+//! A file system of its own, in a file, whose power can be cut.
 
 use std::path::{Path, PathBuf};
 
@@ -15,13 +15,18 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Makes and mounts one of this size.
+    /// Makes and mounts an ext4 of this size.
     pub(crate) fn new(bytes: u64) -> Self {
+        Self::of(&["mkfs.ext4", "-q", "-F"], bytes)
+    }
+
+    /// Makes one of this size with the command `make`, and mounts it.
+    pub(crate) fn of(make: &[&str], bytes: u64) -> Self {
         let mounted = Self { folder: tempfile::tempdir().expect("a folder can be made") };
         std::fs::create_dir(mounted.place()).expect("a folder can be made");
         let image = std::fs::File::create(mounted.image()).expect("a file can be made");
         image.set_len(bytes).expect("it is sparse");
-        run("mkfs.ext4", &["-q", "-F", text(&mounted.image())]);
+        run(make[0], &[&make[1..], &[text(&mounted.image())]].concat());
         mounted.mount();
         mounted
     }

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use tempfile::TempDir;
+
 use crate::faults::refuses_the_store;
 use crate::mounted;
 use crate::needs::lacks;
@@ -14,7 +16,10 @@ const PROGRAMS: [&str; 5] = {
 };
 
 fn prove(more: &[&str]) -> Output {
-    let folder = tempfile::tempdir().expect("a folder can be made");
+    prove_in(&tempfile::tempdir().expect("a folder can be made"), more)
+}
+
+fn prove_in(folder: &TempDir, more: &[&str]) -> Output {
     let output = Command::new(PROGRAM)
         .args(["prove", "--connections", "4", "--dir"])
         .arg(folder.path().join("place"))
@@ -65,7 +70,35 @@ fn a_damaged_tail_is_reported_as_lost() {
     expect_loss(&prove(&["--cycles", "1", "--power", "off", "--damage-tail", "4096"]));
 }
 
-/// The control: syncs do nothing, and the power fails.
+/// The control: a disk that lies about the journal's segments, and the power fails. The server
+/// refuses to start, because its mark was durable; then the loss is accepted and counted.
+#[test]
+fn faked_syncs_of_the_segments_are_refused_and_then_reported_as_lost() {
+    let programs = [&["strace"][..], &PROGRAMS].concat();
+    if lacks("faked_syncs_of_the_segments_are_refused_and_then_reported_as_lost", &programs) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut tracer = "strace -f -qq -o /dev/null -e trace=fdatasync,fsync".to_owned();
+    for (place, segment) in
+        ["ext4", "xfs"].iter().flat_map(|place| (1..5).map(move |segment| (place, segment)))
+    {
+        let store = folder.path().join("place").join(place).join("mount/store");
+        tracer += &format!(" -P {}/journal/{segment:020}.seg", store.display());
+    }
+    tracer += " -e inject=fdatasync,fsync:retval=0";
+    // Long enough for a mark after the first one.
+    let flags = ["--cycles", "1", "--kill", "off", "--power", "on", "--load-ms", "3000"];
+    let output = prove_in(&folder, &[&flags[..], &["--server-prefix", &tracer]].concat());
+    expect_loss(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    for place in ["ext4", "XFS"] {
+        let accepted = format!("{place}: the server refused to start, and the loss was accepted");
+        assert!(said.contains(&accepted), "{said}");
+    }
+}
+
+/// The control: no sync does anything, and the power fails.
 #[test]
 fn faked_syncs_are_reported_as_lost() {
     let programs = [&["strace"][..], &PROGRAMS].concat();

@@ -2,12 +2,32 @@
 //! and a simulated implementation.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 pub mod real;
 pub mod sim;
 
 pub use real::RealDisk;
 pub use sim::SimDisk;
+
+/// `Ok` if `named`, what was found under a name, is the file `open`; otherwise an error that says
+/// what has become of the file `what`.
+pub(crate) fn check_same(
+    named: io::Result<Identity>,
+    open: Identity,
+    what: &str,
+) -> io::Result<()> {
+    let how = match named {
+        Ok(named) if named == open => return Ok(()),
+        Ok(_) => "replaced",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "removed or renamed",
+        Err(error) => {
+            let text = format!("whether {what} is still in place cannot be read: {error}");
+            return Err(io::Error::new(error.kind(), text));
+        }
+    };
+    Err(io::Error::other(format!("{what} was {how} while the journal was open")))
+}
 
 /// Free and total bytes of the file system that holds the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +36,15 @@ pub struct Space {
     pub free_bytes: u64,
     /// Size of the file system.
     pub total_bytes: u64,
+}
+
+/// What a file is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The file system.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
 }
 
 /// One directory. Names are flat: no separators.
@@ -34,14 +63,29 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self) -> io::Result<()>;
     /// Free and total bytes.
     fn space(&self) -> io::Result<Space>;
-    /// Takes an exclusive lock, held until the value is dropped; `WouldBlock` when another holds it.
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>>;
+    /// The file that now has this name.
+    fn identity(&self, name: &str) -> io::Result<Identity>;
+    /// Locks the directory, by itself and by the file `name` in it, until the value is dropped;
+    /// `WouldBlock` when another process or another value holds either.
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
+}
+
+/// The exclusive use of a directory.
+pub trait Lock: Send + Sync {
+    /// Fails, saying what has happened, unless the directory's path still leads to the directory
+    /// that is locked, and the lock file's name to the file that is locked.
+    fn check_in_place(&self) -> io::Result<()>;
+    /// The open files that are locked. Each lock lasts until every duplicate of its descriptor is
+    /// closed, in whichever process (flock(2)).
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 }
 
 /// One open file.
 pub trait File: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Which file this is.
+    fn identity(&self) -> io::Result<Identity>;
     /// Whether the file holds no byte.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
-use super::{Disk, File, Space};
+use super::{Disk, File, Identity, Lock, Space, check_same};
 
-/// A directory opened once; every name is resolved against its descriptor, so that renaming the
-/// directory under a running journal changes nothing.
+/// A directory opened once; every name is resolved against its descriptor, so that no two names are
+/// ever looked for in different directories. [`Lock::check_in_place`] notices that it was renamed.
 #[derive(Debug)]
 pub struct RealDisk {
     dir: OwnedFd,
@@ -25,11 +26,13 @@ impl RealDisk {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         sync_parents(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { dir, path: path.to_path_buf() })
+        // As it was named, whatever symbolic links it leads through: they may be changed as well.
+        let path = std::path::absolute(path)?;
+        let dir = rustix::fs::open(&path, flags, Mode::empty())?;
+        Ok(Self { dir, path })
     }
 
-    /// The path it was opened with.
+    /// The path it was opened with, made absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -104,12 +107,57 @@ impl Disk for RealDisk {
         })
     }
 
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let file = self.open_at(name, OFlags::CREATE)?;
+    fn identity(&self, name: &str) -> io::Result<Identity> {
+        Ok(identity(rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         // flock belongs to the open file, so a second open in the same process is refused too,
-        // and the kernel releases it whatever way the process ends.
+        // and the kernel releases it whatever way the process ends. Hence the directory is opened
+        // once more: its lock ends with this value, not with the disk's.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?;
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            // NFS locks only what is open for writing, which no directory can be.
+            Ok(()) | Err(Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = self.open_at(name, OFlags::CREATE)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        let identified = (identity(rustix::fs::fstat(&dir)?), identity(rustix::fs::fstat(&file)?));
+        Ok(Box::new(RealLock {
+            dir: (dir, identified.0),
+            file: (file, identified.1),
+            path: self.path.clone(),
+            name: name.to_owned(),
+        }))
+    }
+}
+
+fn identity(stat: Stat) -> Identity {
+    Identity { device: stat.st_dev, inode: stat.st_ino }
+}
+
+/// Two locks: the file's keeps out processes of versions that know no other, and the directory's
+/// cannot be removed without the journal itself.
+struct RealLock {
+    dir: (OwnedFd, Identity),
+    file: (fs::File, Identity),
+    path: PathBuf,
+    name: String,
+}
+
+impl Lock for RealLock {
+    fn check_in_place(&self) -> io::Result<()> {
+        let ((dir, dir_identity), (_, file_identity)) = (&self.dir, &self.file);
+        let named = rustix::fs::stat(&self.path).map(identity);
+        check_same(named.map_err(Into::into), *dir_identity, "the journal's directory")?;
+        let named = rustix::fs::statat(dir, &self.name, AtFlags::SYMLINK_NOFOLLOW).map(identity);
+        check_same(named.map_err(Into::into), *file_identity, "the journal's lock file")
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.dir.0.as_fd(), self.file.0.as_fd()]
     }
 }
 
@@ -120,6 +168,10 @@ struct RealFile {
 impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(identity(rustix::fs::fstat(&self.file)?))
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

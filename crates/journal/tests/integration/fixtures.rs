@@ -5,14 +5,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use journal::{Journal, Options};
+use journal::disk::Disk as _;
+use journal::{Journal, OpenError, Options};
 
 use crate::helpers::{commit, open, options, try_open, usages};
 use crate::memory::MemoryDisk;
 
 const RAW: &str = "v1-raw.seg";
 const COMPRESSED: &str = "v1-compressed.seg";
+/// From before there was a mark.
 const META: &str = "v1-store.meta";
+const MARKED_META: &str = "v1-store-marked.meta";
+const MARK: &str = "v1-mark";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -37,7 +41,9 @@ fn write_fixtures() {
     let (journal, _) = open(&disk);
     write(&journal);
     fs::create_dir_all(path("")).expect("the directory");
-    fs::write(path(META), disk.bytes("store.meta")).expect("written");
+    fs::write(path(MARKED_META), disk.bytes("store.meta")).expect("written");
+    assert!(journal.mark_once());
+    fs::write(path(MARK), disk.bytes("mark")).expect("written");
     fs::write(path(RAW), disk.bytes(&disk.segments()[0])).expect("written");
     drop(journal);
     let disk = disk.copy();
@@ -89,4 +95,35 @@ fn version_1_raw_is_written_the_same() {
     write(&journal);
     let kept = fs::read(path(RAW)).expect("the fixture is kept with the test");
     assert!(disk.bytes(&disk.segments()[0]) == kept, "the format has changed without a version");
+}
+
+#[test]
+fn version_1_mark_is_read() {
+    let file = |name: &str| fs::read(path(name)).expect("the fixture is kept with the test");
+    let disk = store(RAW);
+    disk.put("mark", file(MARK));
+    disk.put("store.meta", file(MARKED_META));
+    let (_, recovery) = open(&disk.copy());
+    assert_eq!(recovery.durable, 13);
+    // The compressed segment ends before what the mark has seen.
+    disk.put("00000000000000000001.seg", file(COMPRESSED));
+    match try_open(disk.copy(), options()).map(drop).expect_err("three usages are missing") {
+        OpenError::EndsEarly(missing) => assert_eq!((missing.end_seq, missing.durable), (10, 13)),
+        error => panic!("{error}"),
+    }
+    disk.remove("mark").expect("there");
+    let refused = try_open(disk, options()).map(drop).expect_err("it must have one");
+    assert!(matches!(refused, OpenError::NoMark { .. }), "{refused}");
+}
+
+#[test]
+fn version_1_mark_is_written_the_same() {
+    let disk = MemoryDisk::new();
+    let (journal, _) = open(&disk);
+    write(&journal);
+    assert!(journal.mark_once());
+    for (name, fixture) in [("mark", MARK), ("store.meta", MARKED_META)] {
+        let kept = fs::read(path(fixture)).expect("the fixture is kept with the test");
+        assert!(disk.bytes(name) == kept, "the format of {name} has changed without a version");
+    }
 }

@@ -2,9 +2,12 @@
 
 mod damage;
 mod dead_ends;
+mod displaced;
 mod fixtures;
+mod full;
 mod helpers;
 mod housekeeping;
+mod lost_end;
 mod memory;
 mod recovery;
 mod repair;

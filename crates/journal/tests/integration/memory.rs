@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use journal::disk::{Disk, File, Space};
+use journal::disk::{Disk, File, Identity, Lock, Space};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
@@ -183,7 +184,11 @@ impl Disk for MemoryDisk {
         Ok(Space { free_bytes, total_bytes: 1 << 40 })
     }
 
-    fn lock(&self, _name: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn identity(&self, name: &str) -> io::Result<Identity> {
+        self.open(name)?.identity()
+    }
+
+    fn lock(&self, _name: &str) -> io::Result<Box<dyn Lock>> {
         if self.locked.swap(true, Ordering::SeqCst) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -192,6 +197,16 @@ impl Disk for MemoryDisk {
 }
 
 struct Held(Arc<AtomicBool>);
+
+impl Lock for Held {
+    fn check_in_place(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -202,6 +217,10 @@ impl Drop for Held {
 impl File for MemoryFile {
     fn len(&self) -> io::Result<u64> {
         Ok(guard(&self.bytes).len() as u64)
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity { device: 0, inode: Arc::as_ptr(&self.bytes).addr() as u64 })
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use journal::disk::SimDisk;
+use journal::disk::sim::Crash;
 use journal::format::{HEADER_PAGE_BYTES, SegmentHeader};
-use journal::{Committed, Journal, OpenError};
+use journal::{Committed, Journal, OpenError, Witness};
 
-use crate::helpers::{append, commit, open, options, try_open, usages};
+use crate::helpers::{ManualClock, append, commit, open, options, try_open, usages};
 use crate::memory::MemoryDisk;
 
 /// Opens, writes, rotates and keeps house until the disk dies. Adds what was acknowledged.
@@ -188,4 +190,37 @@ fn a_second_open_is_refused_until_the_first_is_closed() {
     assert!(matches!(try_open(disk.clone(), options()), Err(OpenError::Locked)));
     journal.close().expect("closed");
     try_open(disk, options()).expect("opens");
+}
+
+#[test]
+fn an_examination_finds_the_end_and_writes_nothing() {
+    let disk = SimDisk::new(1);
+    let examine =
+        || Journal::examine(Arc::new(disk.clone()), ManualClock::new(), options()).expect("whole");
+    let mut operations = disk.operations();
+    assert_eq!(examine().end_seq(), 1, "of no store yet");
+    assert_eq!(disk.operations(), operations);
+    let (journal, _) = try_open(Arc::new(disk.clone()), options()).expect("opens");
+    for n in 0..20u8 {
+        commit(&journal, &[&[n; 2300]]);
+    }
+    drop(journal);
+    disk.crash(Crash::Kill);
+    operations = disk.operations();
+    let examined = examine();
+    assert_eq!((examined.first_seq(), examined.end_seq()), (1, 21));
+    assert_eq!(disk.operations(), operations);
+    let witness = |store_id, repairs, durable| Witness {
+        name: "the test".to_owned(),
+        store_id,
+        repairs,
+        durable,
+    };
+    let (own, foreign) = (examined.store_id(), [0; 16]);
+    let refused = examined.open(&[witness(own, 0, 23), witness(own, 0, 22)]).map(drop);
+    let expected = "at least 2 and at most";
+    assert!(refused.expect_err("it ends early").to_string().contains(expected));
+    assert_eq!(disk.operations(), operations);
+    let opened = examine().open(&[witness(own, 0, 21), witness(foreign, 0, 99)]);
+    assert_eq!(opened.expect("nothing is missing").1.durable, 21);
 }

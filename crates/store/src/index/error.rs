@@ -22,6 +22,14 @@ pub enum IndexError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// It has read frames that the journal does not have: the journal has lost them.
+    #[error("it has read up to {cursor}, but the journal ends at {durable}: frames are missing")]
+    Ahead {
+        /// One past the last sequence that it has read.
+        cursor: u64,
+        /// One past the journal's last sequence.
+        durable: u64,
+    },
     /// A row is not what was written there.
     #[error("a row of the index is damaged: {0}")]
     Damaged(&'static str),
@@ -44,7 +52,7 @@ impl IndexError {
     /// them open, nor where this process is short of something: a new index would be as short of it.
     pub(crate) fn blames_files(&self) -> bool {
         match self {
-            Self::Locked | Self::Thread(_) => false,
+            Self::Locked | Self::Thread(_) | Self::Ahead { .. } => false,
             Self::Damaged(_) => true,
             Self::Fjall(_) | Self::Folder { .. } => !self.io_error().is_some_and(is_shortage),
         }

@@ -2,10 +2,12 @@
 
 mod expiry;
 mod failing;
+mod full;
 mod harness;
 mod hindered;
 mod keys;
 mod killed;
+mod lost_end;
 mod model;
 mod reading;
 mod repaired;

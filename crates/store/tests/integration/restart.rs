@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use journal::accept::accept_loss;
+use journal::disk::RealDisk;
 use rustix::fs::{SeekFrom, seek};
 use store::{
-    AppendRefused, Config, HistoryQuery, IndexState, Store, SummaryBy, SummaryQuery, SystemClock,
-    rebuild,
+    AppendRefused, Config, HistoryQuery, IndexState, OpenError, Store, SummaryBy, SummaryQuery,
+    SystemClock, index_witness, rebuild,
 };
 
 use crate::harness::*;
@@ -143,7 +145,7 @@ fn an_index_of_another_store_is_not_believed() {
 }
 
 #[test]
-fn an_index_ahead_of_its_journal_is_made_again() {
+fn repro_an_index_ahead_of_its_journal_hid_the_loss() {
     let dir = folder();
     let (config, expected) = filled(dir.path());
     // A copy of the journal is kept, more is stored, and the copy put back.
@@ -158,9 +160,24 @@ fn an_index_ahead_of_its_journal_is_made_again() {
     drop(store);
     std::fs::remove_dir_all(config.journal_dir()).expect("removed");
     std::fs::rename(&kept, config.journal_dir()).expect("moved");
+    let witness = index_witness(&config).expect("the index is there");
+    for _ in 0..2 {
+        let open = Store::open(config.clone(), Arc::new(SystemClock::new())).map(drop);
+        let Err(OpenError::Journal(journal::OpenError::EndsEarly(missing))) = open else {
+            panic!("the index has read more: {open:?}");
+        };
+        assert_eq!((missing.durable, &missing.witness[..]), (witness.durable, "the index"));
+        rebuild(&config, Arc::new(SystemClock::new()), |_| {}).expect_err("nor is it rebuilt");
+    }
+    // Accepted, the journal goes on past what the index has read, and the index is made again.
+    let disk = RealDisk::open(config.journal_dir()).expect("there");
+    let loss = accept_loss(&disk, std::slice::from_ref(&witness), 7).expect("accepted");
+    let loss = loss.expect("something was missing");
+    assert!(loss.resume_seq >= witness.durable);
     let store = start(config);
     wait_indexed(&store);
     check_answers(&store, &expected);
+    assert!(post_durably(&store, &nth(1)).seq >= loss.resume_seq);
     store.close().expect("closes");
 }
 

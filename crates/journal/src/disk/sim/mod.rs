@@ -11,13 +11,14 @@ mod rng;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::{Directory, Inode};
 use image::Image;
 pub use rng::Rng;
 
-use super::{Disk, File, Space};
+use super::{Disk, File, Identity, Lock, Space, check_same};
 
 /// How the running system ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +58,16 @@ struct State {
     /// Moves at each crash: handles and locks of an earlier life are dead.
     life: u64,
     locks: BTreeSet<String>,
+    /// Whether another directory has taken this one's place; see [`SimDisk::displace`].
+    displaced: bool,
     capacity_bytes: u64,
     operations: u64,
     syncs: u64,
     /// Counted down by operations that change something; at zero the machine stops.
     halt_in: Option<u64>,
     halted: bool,
+    /// Counted down as well; from zero on there is no room for any change.
+    full_in: Option<u64>,
     fail_sync_in: Option<u64>,
     fail_write_in: Option<u64>,
     lie: Lie,
@@ -91,11 +96,13 @@ impl SimDisk {
             next_inode: 1,
             life: 0,
             locks: BTreeSet::new(),
+            displaced: false,
             capacity_bytes: 1 << 40,
             operations: 0,
             syncs: 0,
             halt_in: None,
             halted: false,
+            full_in: None,
             fail_sync_in: None,
             fail_write_in: None,
             lie: Lie::None,
@@ -124,8 +131,9 @@ impl SimDisk {
         let state = &mut *self.state();
         state.life += 1;
         state.locks.clear();
-        (state.halted, state.halt_in) = (false, None);
+        (state.halted, state.halt_in, state.full_in) = (false, None, None);
         (state.fail_sync_in, state.fail_write_in) = (None, None);
+        state.displaced = false;
         if crash == Crash::Power {
             state.directory.power_cut(&mut state.rng);
         }
@@ -169,6 +177,13 @@ impl SimDisk {
         (state.fail_sync_in, state.fail_write_in, state.halt_in) = (None, None, None);
     }
 
+    /// Has every operation that changes something fail with ENOSPC, from the operation number
+    /// `operations` from now on, until it is `None` again. Such is a full file system that copies on
+    /// write: nothing can be overwritten, no name be changed, and a sync loses data.
+    pub fn full_in(&self, operations: Option<u64>) {
+        self.state().full_in = operations;
+    }
+
     /// Sets the size of the file system. Writes that would need more fail with ENOSPC.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity_bytes = bytes;
@@ -178,6 +193,11 @@ impl SimDisk {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.state().used_bytes()
+    }
+
+    /// Puts another directory in the place of this one, whose open files go on working.
+    pub fn displace(&self) {
+        self.state().displaced = true;
     }
 
     /// Makes some syncs pretend: the negative control of every test about durability.
@@ -225,6 +245,11 @@ impl State {
     fn begin_change(&mut self, life: u64) -> io::Result<bool> {
         self.check_alive(life)?;
         self.operations += 1;
+        match &mut self.full_in {
+            Some(0) => return Err(io::ErrorKind::StorageFull.into()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         self.halted = count_down(&mut self.halt_in);
         Ok(self.halted)
     }
@@ -284,9 +309,10 @@ impl State {
 
     fn sync(&mut self, file: &SimFile, lie: Lie) -> io::Result<()> {
         self.syncs += 1;
-        let halts = self.begin_change(file.life)?;
+        let halts = self.begin_change(file.life);
         let fails = count_down(&mut self.fail_sync_in);
         let image = self.images.entry(file.inode).or_default();
+        let halts = halts.inspect_err(|_| image.lose(&mut self.rng))?;
         match (halts, fails, lie) {
             (true, ..) => return Err(halted()),
             (_, true, _) => {
@@ -384,13 +410,31 @@ impl Disk for SimDisk {
         Ok(Space { free_bytes: total_bytes.saturating_sub(state.used_bytes()), total_bytes })
     }
 
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn identity(&self, name: &str) -> io::Result<Identity> {
+        let state = self.state();
+        state.check_alive(state.life)?;
+        Ok(Identity { device: 0, inode: state.inode(name)? })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         let state = &mut *self.state();
         state.check_alive(state.life)?;
         if !state.locks.insert(name.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(SimLock { disk: self.clone(), name: name.to_owned(), life: state.life }))
+    }
+}
+
+impl Lock for SimLock {
+    fn check_in_place(&self) -> io::Result<()> {
+        let displaced = self.disk.state().displaced;
+        let identity = |inode| Identity { device: 0, inode };
+        check_same(Ok(identity(displaced.into())), identity(0), "the journal's directory")
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 }
 
@@ -408,6 +452,11 @@ impl File for SimFile {
         let state = &mut *self.disk.state();
         state.check_alive(self.life)?;
         Ok(state.image(self.inode).len())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        self.disk.state().check_alive(self.life)?;
+        Ok(Identity { device: 0, inode: self.inode })
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

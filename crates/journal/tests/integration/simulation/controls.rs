@@ -47,6 +47,15 @@ fn failed_syncs_that_are_acknowledged_are_found_out() {
 }
 
 #[test]
+fn witnesses_that_are_not_heard_are_found_out() {
+    let sabotage = Sabotage { witnesses: true, ..Sabotage::default() };
+    let settings = Settings { sabotage, ..Settings::default() };
+    let unheard =
+        |seed| run(seed, &settings).is_err_and(|why| why.contains("LOST: the end of the journal"));
+    assert!((0..200).any(unheard), "a lost end went unnoticed");
+}
+
+#[test]
 fn keys_that_are_forgotten_early_are_found_out() {
     let settings = Settings { forgetful: true, ..Settings::default() };
     let found =

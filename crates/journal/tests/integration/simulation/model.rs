@@ -2,6 +2,7 @@
 //! appear.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use journal::{Batch, FrameKind, FrameView};
 
@@ -12,6 +13,8 @@ pub(super) enum Known {
     Usage(Vec<u8>),
     /// The journal's own mark of a close in order.
     Closed,
+    /// Given up with the end of the journal: padding.
+    Lost,
 }
 
 /// What the journal must hold.
@@ -75,6 +78,12 @@ impl Model {
         self.settled.insert(self.end_seq(), (Known::Closed, wall_ms));
     }
 
+    /// These sequences were lost, and are padding from now on.
+    pub(super) fn give_up(&mut self, seqs: Range<u64>) {
+        self.settled.extend(seqs.map(|seq| (seq, (Known::Lost, 0))));
+        self.open.clear();
+    }
+
     /// An open found `batches`, everything from the oldest sequence kept: they must hold all that
     /// is settled, then a beginning of what was open, perhaps a closing frame, and nothing else.
     pub(super) fn reconcile(&mut self, first_seq: u64, batches: &[Batch]) -> Result<(), String> {
@@ -121,6 +130,7 @@ impl Model {
         let same = match known {
             Known::Usage(payload) => frame.kind == FrameKind::Usage && payload == frame.payload,
             Known::Closed => frame.kind == FrameKind::Closed,
+            Known::Lost => frame.kind == FrameKind::Padding,
         };
         if same { Ok(()) } else { Err(format!("sequence {seq} holds something else")) }
     }

@@ -11,6 +11,11 @@ pub(super) enum Op {
     Commit,
     /// One round of background work.
     Housekeep,
+    /// Writes the mark.
+    Mark,
+    /// Writes the mark, ends the process or the machine, and loses so many synced batches at the end
+    /// of the newest segment, as a disk does that lies.
+    LoseTail(u64),
     /// Reads one frame by its sequence.
     Read,
     /// Lets the tailing reader read a few batches.
@@ -46,7 +51,8 @@ impl Op {
     pub(super) fn pick(rng: &mut Rng) -> Self {
         match rng.below(100) {
             0..26 => Self::Append(1 + rng.below(8)),
-            26..50 => Self::Commit,
+            26..48 => Self::Commit,
+            48..50 => Self::Mark,
             50..61 => Self::Housekeep,
             61..66 => Self::Read,
             66..72 => Self::Tail,
@@ -62,7 +68,8 @@ impl Op {
                 Self::Jump(rng.below(80 * HOUR_MS).cast_signed() - 10 * HOUR_MS.cast_signed())
             }
             94..95 => Self::ConfirmClock,
-            95..98 => Self::Close,
+            95..97 => Self::Close,
+            97..98 => Self::LoseTail(1 + rng.below(6)),
             _ => Self::Check,
         }
     }

@@ -1,6 +1,9 @@
 //! One history: a simulated machine, a journal on it, a claimer of keys, a tailing reader, and the
 //! model that they are held against.
 
+mod late;
+mod lying;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,12 +46,14 @@ pub(super) struct Tally {
     pub(super) committed: u64,
     pub(super) opens: u64,
     pub(super) failed_opens: u64,
+    pub(super) full_opens: u64,
     pub(super) poisoned: u64,
     pub(super) refused: u64,
     pub(super) compressed: u64,
     pub(super) expired: u64,
     pub(super) survived_unacknowledged: u64,
     pub(super) replayed: u64,
+    pub(super) lost_ends: u64,
 }
 
 impl Tally {
@@ -58,28 +63,32 @@ impl Tally {
         }
     }
 
-    fn figures(&mut self) -> [&mut u64; 9] {
+    fn figures(&mut self) -> [&mut u64; 11] {
         let Self {
             committed,
             opens,
             failed_opens,
+            full_opens,
             poisoned,
             refused,
             compressed,
             expired,
             survived_unacknowledged,
             replayed,
+            lost_ends,
         } = self;
         [
             committed,
             opens,
             failed_opens,
+            full_opens,
             poisoned,
             refused,
             compressed,
             expired,
             survived_unacknowledged,
             replayed,
+            lost_ends,
         ]
     }
 
@@ -133,6 +142,7 @@ impl World {
             key_window: Duration::from_secs(hours * 2400),
             compress_level: rng.chance(3, 4).then_some(1),
             store_number: None,
+            mark_ahead: 1 + rng.below(40),
             seed: Some(seed),
             sabotage: settings.sabotage,
         };
@@ -188,6 +198,10 @@ impl World {
             Op::Append(frames) => self.append(frames),
             Op::Commit => self.commit(),
             Op::Housekeep => self.housekeep(),
+            Op::Mark => {
+                self.journal().mark_once();
+                Ok(())
+            }
             Op::Read => self.read(),
             Op::Tail => self.tail(),
             Op::Crash(crash) => self.crash(crash, trace),
@@ -231,6 +245,7 @@ impl World {
             }
             Op::Close => self.close(trace),
             Op::Check => self.check(trace),
+            Op::LoseTail(batches) => self.lose_tail(batches, trace),
         }
     }
 
@@ -496,7 +511,9 @@ impl World {
                 Ok((journal, recovery)) => {
                     trace.push(format!("opened: {recovery:?}"));
                     self.disk.forget_faults();
-                    return self.opened(journal);
+                    if recovery.full.is_none() || self.begins_late(&journal, trace)? {
+                        return self.opened(journal);
+                    }
                 }
                 Err(error) => {
                     trace.push(format!("not opened: {error}"));
