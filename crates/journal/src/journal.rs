@@ -210,9 +210,10 @@ impl Shared {
             let pending = self.pending();
             (pending.bytes_len(), pending.is_out_of_space())
         };
-        let (segments, segments_compressed, bytes, next_ready) = {
+        let (segments, segments_compressed, bytes, bytes_aside, next_ready) = {
             let ledger = self.ledger();
-            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some())
+            let (len, compressed) = (ledger.len(), ledger.compressed());
+            (len, compressed, ledger.bytes(), ledger.aside_bytes, ledger.next.is_some())
         };
         let (housekeeping_failure, clock_suspect) = {
             let notes = lock(&self.notes);
@@ -222,6 +223,7 @@ impl Shared {
             segments,
             segments_compressed,
             bytes,
+            bytes_aside,
             first_seq: self.first_seq.load(Ordering::SeqCst),
             durable: self.durable.load(Ordering::SeqCst),
             epoch: self.epoch,

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     active_file: Arc<dyn File>,
     durable_offset: u64,
     pub(crate) next: Option<Prepared>,
+    /// Bytes of the files that were set aside.
+    pub(crate) aside_bytes: u64,
 }
 
 impl Ledger {
@@ -40,7 +42,7 @@ impl Ledger {
         durable_offset: u64,
     ) -> Self {
         assert!(!segments.is_empty(), "opening always leaves an active segment");
-        Self { segments, active_file, durable_offset, next: None }
+        Self { segments, active_file, durable_offset, next: None, aside_bytes: 0 }
     }
 
     pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> {
@@ -65,10 +67,12 @@ impl Ledger {
         self.next.as_ref().map_or(self.active().header.number, |next| next.number)
     }
 
-    /// Bytes of all segment files, the prepared one included.
+    /// Bytes of all segment files, the prepared one and those set aside included.
     pub(crate) fn bytes(&self) -> u64 {
         let next = self.next.as_ref().map_or(0, |next| next.bytes);
-        self.segments.iter().map(|segment| segment.file_bytes).sum::<u64>() + next
+        self.segments.iter().map(|segment| segment.file_bytes).sum::<u64>()
+            + next
+            + self.aside_bytes
     }
 
     /// A new active segment.

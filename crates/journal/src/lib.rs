@@ -5,6 +5,7 @@
 //! housekeeper as threads; the steps they run are public, so that a simulation can run them by
 //! hand in any order.
 
+pub mod aside;
 pub mod check;
 pub mod clock;
 pub mod compress;
@@ -20,6 +21,7 @@ mod anchor;
 mod commit;
 mod error;
 mod housekeep;
+mod identify;
 mod journal;
 mod ledger;
 mod lookup;
@@ -29,6 +31,7 @@ mod pace;
 mod packed;
 mod pending;
 mod prepare;
+mod proof;
 mod random;
 mod reader;
 mod recover;

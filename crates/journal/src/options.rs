@@ -48,6 +48,8 @@ pub struct Sabotage {
     pub unproven_tail: bool,
     /// Recovery cuts at the first damage, whatever valid batches come after it.
     pub later_batches: bool,
+    /// Recovery removes what its chain does not need without looking into it.
+    pub removal_proof: bool,
 }
 
 impl Default for Options {

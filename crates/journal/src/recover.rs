@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::anchor;
+use crate::aside;
 use crate::clock::Clock;
 use crate::commit::{Active, Committer, activate};
 use crate::disk::Disk;
@@ -18,9 +19,10 @@ use crate::layout::{Layout, body_if_zero, survey};
 use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
 use crate::meta::{META_FILE, StoreMeta};
-use crate::options::Options;
+use crate::options::{Options, Sabotage};
 use crate::pending::Pending;
-use crate::prepare::{Prepared, prepare, remove_if_there};
+use crate::prepare::{Prepared, prepare};
+use crate::proof::Proof;
 use crate::random;
 use crate::repairs;
 use crate::retain::TrustedClock;
@@ -78,7 +80,8 @@ pub(crate) fn open(
         .collect();
     let file_bytes = active.header.segment_bytes;
     segments.push_back(Segment { header: active.header.clone(), file_bytes });
-    tidy(&*disk, &segments)?;
+    tidy(&*disk, &segments, options.sabotage)?;
+    let aside_bytes = aside::bytes(&*disk).map_err(opening("listing what was set aside"))?;
 
     let repairs = repairs::count(&*disk).map_err(opening("reading repairs"))?;
     let took = clock.monotonic().saturating_sub(begun);
@@ -95,7 +98,8 @@ pub(crate) fn open(
         took,
         repairs,
     };
-    let ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
+    let mut ledger = Ledger::new(segments, active.file.clone(), active.at.offset);
+    ledger.aside_bytes = aside_bytes;
     let mut pending = Pending::new(active.at.seq, options.pending_bytes_max);
     pending.segment = active.header.number;
     pending.write_at = active.at.offset;
@@ -151,15 +155,21 @@ fn load_or_invent_meta(
 /// one with anything in it has lost its `store.meta`.
 fn remove_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
     let layout = survey(disk, None)?;
+    let lost = || OpenError::Meta("it is missing, yet there are segments".to_owned());
     for &number in layout.used.keys() {
         let file = disk
             .open(&segment_file_name(number))
             .map_err(opening(format!("reading segment {number}")))?;
-        if body_if_zero(number, &*file)?.is_none() {
-            return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
+        body_if_zero(number, &*file)?.ok_or_else(lost)?;
+    }
+    let doing = "reading leftovers";
+    let mut proof = Proof::new(disk, Vec::new());
+    for name in disk.list().map_err(opening(doing))? {
+        if is_leftover(&name, |_| false) && !proof.may_go(&name).map_err(opening(doing))? {
+            return Err(lost());
         }
     }
-    tidy(disk, &VecDeque::new())
+    tidy(disk, &VecDeque::new(), Sabotage::default())
 }
 
 /// The header of the segment that begins the new epoch.
@@ -253,24 +263,29 @@ fn own_spare(disk: &dyn Disk, number: u64) -> io::Result<()> {
     disk.sync_dir()
 }
 
-/// Removes what the fresh segment has made needless, and leftovers of writes that never ended.
-fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> {
+/// Removes what the fresh segment has made needless, and leftovers of writes that never ended, as
+/// far as it is proven that nothing is lost with them; and sets the rest aside.
+fn tidy(
+    disk: &dyn Disk,
+    segments: &VecDeque<Segment>,
+    sabotage: Sabotage,
+) -> Result<(), OpenError> {
     let doing = "removing leftovers";
-    let mut removed = false;
-    for name in disk.list().map_err(opening(doing))? {
-        let leftover = match segment_number(&name) {
-            Some(number) => !segments.iter().any(|segment| segment.header.number == number),
-            None => name.ends_with(".tmp"),
-        };
-        if leftover {
-            remove_if_there(disk, &name).map_err(opening(doing))?;
-            removed = true;
-        }
+    let chain: Vec<SegmentHeader> = segments.iter().map(|kept| (*kept.header).clone()).collect();
+    let is_kept = |number| chain.iter().any(|header| header.number == number);
+    let mut names = disk.list().map_err(opening(doing))?;
+    names.retain(|name| is_leftover(name, is_kept));
+    if names.is_empty() {
+        return Ok(());
     }
-    if removed {
-        disk.sync_dir().map_err(opening(doing))?;
-    }
-    Ok(())
+    let mut proof = Proof::new(disk, chain.clone()).believing(sabotage.removal_proof);
+    names.iter().try_for_each(|name| proof.clear(name)).map_err(opening(doing))?;
+    disk.sync_dir().map_err(opening(doing))
+}
+
+/// Whether a file is none of those that the journal needs.
+fn is_leftover(name: &str, is_kept: impl Fn(u64) -> bool) -> bool {
+    segment_number(name).map_or_else(|| name.ends_with(".tmp"), |number| !is_kept(number))
 }
 
 /// Whether the last frame says that the journal was closed in order.

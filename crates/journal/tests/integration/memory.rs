@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use journal::disk::{Disk, File, Space};
+use journal::disk::{ASIDE, Disk, File, Space};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
@@ -76,7 +76,8 @@ impl MemoryDisk {
     /// Names of the segment files, in order.
     pub(crate) fn segments(&self) -> Vec<String> {
         let names = guard(&self.files).keys().cloned().collect::<Vec<_>>();
-        names.into_iter().filter(|name| name.ends_with(".seg")).collect()
+        let is_segment = |name: &String| journal::format::segment_number(name).is_some();
+        names.into_iter().filter(is_segment).collect()
     }
 
     pub(crate) fn syncs(&self) -> usize {
@@ -139,7 +140,17 @@ struct MemoryFile {
 
 impl Disk for MemoryDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(guard(&self.files).keys().cloned().collect())
+        let files = guard(&self.files);
+        Ok(files.keys().filter(|name| !name.starts_with(ASIDE)).cloned().collect())
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<String>> {
+        let aside = |name: &String| Some(name.strip_prefix(ASIDE)?.strip_prefix('/')?.to_owned());
+        Ok(guard(&self.files).keys().filter_map(aside).collect())
+    }
+
+    fn sync_aside(&self) -> io::Result<()> {
+        self.state.sync()
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
