@@ -187,7 +187,7 @@ fn print_report(report: &CheckReport, seconds: f64) {
     }
     for segment in &report.doubtful {
         outln!(
-            "segment {segment}: its file is blank or was overwritten by another. If it was in use, its usages are lost; the journal does not show how many"
+            "segment {segment}: its file holds no whole batch or was overwritten. A crash at its beginning leaves it so; otherwise its usages are lost, and the journal does not show how many"
         );
     }
     for file in &report.misplaced {
@@ -199,7 +199,7 @@ fn print_report(report: &CheckReport, seconds: f64) {
     if report.is_sound() {
         outln!("every checksum is right");
     } else {
-        outln!("{} frames are lost", report.loss());
+        outln!("{} frames are lost", Loss::of(&report.damages));
         outln!("`inhale journal repair` shows how to correct this, and what it costs");
     }
     print_aside(&report.aside);

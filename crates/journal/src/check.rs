@@ -29,12 +29,12 @@ pub struct CheckReport {
     /// Bytes after the last whole batch, which the next open cuts off by itself: the write that a
     /// crash interrupted, never acknowledged.
     pub torn: Option<crate::Cut>,
-    /// How many frames the torn bytes can hold, if it was not a crash that has torn them.
+    /// How many frames can have stood there and behind, if it was not a crash that has torn them.
     pub torn_frames_max: u64,
     /// Files whose names are not those of their contents; a repair puts them right.
     pub misplaced: Vec<Misplaced>,
-    /// Segments at the end, blank or overwritten by another file, that may have held frames. Nothing
-    /// in the journal shows whether they did.
+    /// Segments at the end, without a whole batch or overwritten by another file, that may have held
+    /// frames. Nothing in the journal shows whether they did; a crash leaves them, too.
     pub doubtful: Vec<u64>,
     /// Files that were set aside.
     pub aside: Vec<AsideFile>,

@@ -56,12 +56,9 @@ pub(crate) fn strays(
     others.filter_map(stray).collect()
 }
 
-/// Whether the journal, whose oldest segment is `oldest`, would have a segment with this header if
-/// its name were right. One that retention has removed may lie about as a copy.
-pub(crate) fn belongs(name: &str, header: &SegmentHeader, oldest: Option<&SegmentHeader>) -> bool {
-    oldest.is_none_or(|oldest| {
-        // A compression that was cut short may have outlived its segment.
-        let next_older = header.number == oldest.previous && !name.ends_with(".tmp");
-        header.number > oldest.number || next_older
-    })
+/// Whether the journal would have the segment `number` if its name were right. `oldest` is the lowest
+/// number there is, with that of the segment before, if its header tells. A copy of a segment that has
+/// expired may lie about.
+pub(crate) fn belongs(number: u64, oldest: Option<(u64, Option<u64>)>) -> bool {
+    oldest.is_none_or(|(oldest, previous)| number >= oldest || previous == Some(number))
 }

@@ -70,11 +70,14 @@ fn refuse_strays(
     store_id: Option<&[u8; 16]>,
     layout: &Layout,
 ) -> Result<(), OpenError> {
-    let oldest = layout.used.values().flatten().next().map(|found| &found.header);
+    let oldest = layout
+        .used
+        .first_key_value()
+        .map(|(&number, found)| (number, found.as_ref().ok().map(|found| found.header.previous)));
     let mut strays = strays(disk, names, store_id).into_iter();
     let moved = names.iter().find_map(|name| Some((name.clone(), moved_number(name)?)));
-    let missing = strays.find(|(name, header)| {
-        !layout.used.contains_key(&header.number) && belongs(name, header, oldest)
+    let missing = strays.find(|(_, header)| {
+        !layout.used.contains_key(&header.number) && belongs(header.number, oldest)
     });
     match moved.or_else(|| missing.map(|(file, header)| (file, header.number))) {
         Some((file, segment)) => Err(OpenError::Misplaced { file, segment }),

@@ -48,10 +48,11 @@ impl<'a> Proof<'a> {
     /// Removes the file if nothing is lost with it, and sets it aside otherwise. Neither is durable
     /// before the directory is synced.
     pub(crate) fn clear(&mut self, name: &str) -> io::Result<()> {
-        if self.may_go(name)? {
-            remove_if_there(self.disk, name)
-        } else {
-            aside::set_aside(self.disk, name).map(drop)
+        match self.may_go(name) {
+            Ok(true) => remove_if_there(self.disk, name),
+            Ok(false) => aside::set_aside(self.disk, name).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -21,8 +21,8 @@ pub(crate) enum Piece {
     /// Bytes in front of more whole frames that are none.
     Damaged { offset: u64, bytes: u64, why: String },
     /// Bytes behind the last whole frames, with nothing after them. Everything below `seq` was
-    /// durable. They hold at most `frames_max` frames.
-    Torn { offset: u64, bytes: u64, seq: u64, frames_max: u64 },
+    /// durable.
+    Torn { offset: u64, bytes: u64, seq: u64 },
 }
 
 /// One segment file in memory, with a header that holds or was guessed.
@@ -122,11 +122,8 @@ impl<'a> Salvage<'a> {
             };
             let Some((offset, header)) = later_batch(&segment, &at, limit) else {
                 if let Some(end) = segment.last_written(at.offset) {
-                    let (offset, seq, bytes) = (at.offset, at.seq, end - at.offset);
-                    let written = segment.headers(offset).next();
-                    let written = written.map_or(0, |(_, header)| u64::from(header.frames));
-                    let frames_max = frames_max(bytes).max(written);
-                    pieces.push(Piece::Torn { offset, bytes, seq, frames_max });
+                    let (offset, seq) = (at.offset, at.seq);
+                    pieces.push(Piece::Torn { offset, bytes: end - offset, seq });
                 }
                 break;
             };

@@ -2,7 +2,7 @@
 //! recovery refuses.
 
 use super::Damage;
-use super::place::{Entries, Entry, Holds, Misplaced, place};
+use super::place::{Entries, Entry, Misplaced, place};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{
@@ -48,7 +48,7 @@ pub(crate) struct Chain {
     pub(crate) leftovers: Vec<String>,
     /// Files whose names are not those of their contents.
     pub(crate) misplaced: Vec<Misplaced>,
-    /// Segments that may have held something of which nothing is left to show.
+    /// Segments at the end that may have held something of which nothing is left to show.
     pub(crate) doubtful: Vec<u64>,
     /// Newest files with a damaged header over bytes of which nothing can be read.
     pub(crate) unreadable: Vec<u64>,
@@ -80,7 +80,7 @@ impl Chain {
         chain.set_spares_aside(disk, &mut entries)?;
         let end = chain.find_end(disk, &entries, &meta)?;
         let end_number = end.as_ref().map_or(0, |end| end.number);
-        chain.doubt(end_number);
+        chain.doubt(&entries, end_number);
         chain.look_behind(&entries, end_number);
         if let Some(end) = end {
             chain.link_back(disk, &entries, end, &meta)?;
@@ -167,12 +167,13 @@ impl Chain {
         Ok(())
     }
 
-    /// A file that has the name of the segment behind the last one may have replaced that.
-    fn doubt(&mut self, end: u64) {
-        let replaced = |misplaced: &Misplaced| {
-            let stays = matches!(misplaced.holds, Holds::Segment(_));
-            !stays && segment_number(&misplaced.file) == Some(end + 1)
-        };
+    /// A file that has the name of the segment behind the last one may have replaced that. A segment
+    /// that was begun and holds no batch is what a crash leaves, or has lost them all.
+    fn doubt(&mut self, entries: &Entries, end: u64) {
+        let empty = entries.range(end + 1..).filter(|(_, entry)| entry.header.is_ok());
+        let empty = empty.map(|(&number, _)| number);
+        self.doubtful.extend(empty.filter(|number| !self.unreadable.contains(number)));
+        let replaced = |misplaced: &Misplaced| segment_number(&misplaced.file) == Some(end + 1);
         if self.spares.is_empty() && self.misplaced.iter().any(replaced) {
             self.doubtful.push(end + 1);
         }
@@ -265,6 +266,9 @@ impl Chain {
             if link.state.first_seq().is_none_or(|first| first < first_seq) {
                 first_seq = link.state.first_seq().unwrap_or(first_seq);
                 links.push(link);
+            } else if matches!(links.last(), Some(Link { state: State::Whole(_), .. })) {
+                // The one behind it follows it, and cannot: what stands here is something else.
+                links.push(Link { state: State::Unreadable, ..link });
             }
         }
         links.reverse();

@@ -1,6 +1,7 @@
 //! Which file is which segment: by what the files prove, and not by their names. Where several are
 //! the same segment, the one that has its name stays, unless another holds all of it and more.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::aside::Names;
@@ -14,6 +15,9 @@ use crate::meta::StoreMeta;
 use crate::proof::{Frames, frames_of};
 use crate::salvage::Salvage;
 use crate::scan::{is_zero, read_whole};
+
+/// Numbers looked at for the place of a segment without a header page.
+const RENAMED_FAR: u64 = 1 << 10;
 
 /// A file whose name is not that of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,15 +132,18 @@ impl Finder<'_> {
     /// Segments under other names, if the journal would have them and lacks them.
     fn add_strays(&mut self, names: &[String], meta: &StoreMeta) -> Result<(), OpenError> {
         let mut strays = strays(self.disk, names, Some(&meta.store_id));
-        strays.sort_by_key(|(_, header)| std::cmp::Reverse(header.number));
-        let named = self.own.values().flatten().min_by_key(|named| named.header.number);
-        let mut oldest = named.map(|named| named.header.clone());
+        strays.sort_by_key(|(_, header)| Reverse(header.number));
+        let whole = self.own.iter().map(|(&number, own)| (number, Some(own[0].header.previous)));
+        let headerless = self.headerless.iter().map(|(number, _)| (*number, None));
+        // Of two with the same number the one that tells what was before it.
+        let mut oldest =
+            headerless.chain(whole).min_by_key(|&(number, before)| (number, Reverse(before)));
         for (file, header) in strays {
-            if !belongs(&file, &header, oldest.as_ref()) || !self.is_whole(&file, &header)? {
+            if !belongs(header.number, oldest) || !self.is_whole(&file, &header)? {
                 continue;
             }
-            if oldest.as_ref().is_none_or(|oldest| header.number < oldest.number) {
-                oldest = Some(header.clone());
+            if oldest.is_none_or(|(oldest, _)| header.number < oldest) {
+                oldest = Some((header.number, Some(header.previous)));
             }
             let bytes = self.bytes(&file)?.len() as u64;
             let candidate = Candidate { file, bytes, header };
@@ -197,7 +204,7 @@ impl Finder<'_> {
             let Candidate { file, bytes, header } = best;
             places.entries.insert(number, Entry { file, bytes, header: Ok(header) });
         }
-        for (number, entry) in std::mem::take(&mut self.headerless) {
+        for (number, entry) in self.place_headerless(&mut places.entries)? {
             match self.vacated(&places.entries, number, &entry)? {
                 Some(number) => drop(places.entries.insert(number, entry)),
                 None => aside.push((entry.file, Holds::Unknown)),
@@ -235,8 +242,46 @@ impl Finder<'_> {
         Ok(best)
     }
 
-    /// The number of a file without a header page: that in its name, or, where that belongs to
-    /// another file, the one whose name that file has; for names are exchanged more often than lost.
+    /// Puts those without a header page where their sequences belong: under their own number, or the
+    /// free one between the segments before and after. Returns those that tell no sequence.
+    fn place_headerless(&mut self, entries: &mut Entries) -> Result<Vec<(u64, Entry)>, OpenError> {
+        let whole = |entry: &Entry| entry.header.as_ref().ok().cloned();
+        let headers: Vec<SegmentHeader> = entries.values().filter_map(whole).collect();
+        let mut firsts: BTreeMap<u64, u64> =
+            headers.iter().map(|header| (header.number, header.first_seq)).collect();
+        let (mut guessed, mut rest) = (Vec::new(), Vec::new());
+        for (number, entry) in std::mem::take(&mut self.headerless) {
+            let bytes = self.bytes(&entry.file)?;
+            let salvage = headers.iter().find_map(|template| Salvage::guess(template, &bytes));
+            match salvage.map(|salvage| salvage.header.first_seq) {
+                Some(first_seq) => guessed.push((first_seq, number, entry)),
+                None => rest.push((number, entry)),
+            }
+        }
+        guessed.sort_by_key(|(first_seq, number, _)| (*first_seq, *number));
+        for (first_seq, number, entry) in guessed {
+            let before = firsts.iter().rev().find(|(_, first)| **first < first_seq);
+            let after = firsts.iter().find(|(_, first)| **first > first_seq);
+            let from = before.map_or(1, |(number, _)| number + 1);
+            let to = after.map_or(u64::MAX, |(number, _)| *number);
+            // What begins where another one does is that one once more.
+            let twice = firsts.values().any(|first| *first == first_seq);
+            let others = if twice { from..from } else { from..to.min(from + RENAMED_FAR) };
+            let mut free = [number].into_iter().chain(others);
+            match free.find(|free| (from..to).contains(free) && !entries.contains_key(free)) {
+                Some(free) => {
+                    firsts.insert(free, first_seq);
+                    entries.insert(free, entry);
+                }
+                None => rest.push((number, entry)),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// The number of a file that tells nothing: that in its name, or, where that belongs to another
+    /// file, the one whose name that file has; for names are exchanged more often than lost. Only a
+    /// prepared segment, behind all others, is believed to be there.
     fn vacated(
         &self,
         entries: &Entries,
@@ -251,27 +296,10 @@ impl Finder<'_> {
                 _ => return Ok(None),
             }
         }
-        if free == number {
-            return Ok(Some(free));
-        }
-        let whole = |entry: &Entry| entry.header.as_ref().ok().map(|header| header.first_seq);
-        let earlier = entries.range(..free).filter_map(|(_, entry)| whole(entry)).max();
-        let later = entries.range(free..).filter_map(|(_, entry)| whole(entry)).min();
         let bytes = self.bytes(&entry.file)?;
-        if is_zero(bytes.get(HEADER_PAGE_BYTES..).unwrap_or_default()) {
-            // A prepared segment stands behind all others.
-            let spare = later.is_none() && entry.bytes >= HEADER_PAGE_BYTES as u64;
-            return Ok(spare.then_some(free));
-        }
-        let neighbours = entries.values().filter_map(|entry| entry.header.as_ref().ok());
-        let first = neighbours
-            .filter_map(|template| Salvage::guess(template, &bytes))
-            .map(|salvage| salvage.header.first_seq)
-            .next();
-        let fits = first.is_some_and(|first| {
-            earlier.is_none_or(|earlier| earlier < first) && later.is_none_or(|later| first < later)
-        });
-        Ok(fits.then_some(free))
+        let blank = bytes.get(HEADER_PAGE_BYTES..).is_some_and(is_zero);
+        let behind = entries.keys().next_back().is_none_or(|last| *last < free);
+        Ok((free == number || (blank && behind)).then_some(free))
     }
 }
 

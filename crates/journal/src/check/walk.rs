@@ -24,7 +24,7 @@ pub(crate) struct Walked {
     pub(crate) segment: SegmentReport,
     pub(crate) damages: Vec<Damage>,
     pub(crate) torn: Option<Cut>,
-    /// How many frames those bytes can hold.
+    /// How many frames can have stood there and behind.
     pub(crate) torn_frames_max: u64,
 }
 
@@ -165,11 +165,13 @@ impl<'a, E> Walk<'a, E> {
                     self.take(&batch)?;
                 }
                 Piece::Damaged { offset, bytes, why } => self.damage(offset, bytes, &why),
-                Piece::Torn { offset, bytes, seq, frames_max } => {
+                Piece::Torn { offset, bytes, seq } => {
                     self.lose_to(seq)?;
                     let segment = self.walked.segment.number;
                     self.walked.torn = Some(Cut { segment, offset, bytes });
-                    self.walked.torn_frames_max = frames_max;
+                    // What stood behind them may be zero now.
+                    let rest = self.walked.segment.file_bytes - offset;
+                    self.walked.torn_frames_max = frames_max(rest);
                 }
             }
         }
