@@ -173,8 +173,14 @@ impl Shared {
             let cursor_min = cursors.iter().map(|(_, cursor)| cursor.load(Ordering::SeqCst)).min();
             drop(cursors);
             let gone = self.look_at_oldest(housekeeper, number, end_seq).and_then(|oldest| {
-                let may_go = rules.may_go(now_ms, oldest.newest_ms, end_seq, cursor_min);
-                if !may_go {
+                let may_go = |newest_ms| rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
+                if !may_go(oldest.newest_ms) {
+                    return Ok(false);
+                }
+                // What was looked at may be another file by now.
+                housekeeper.oldest = None;
+                let oldest = self.look_at_oldest(housekeeper, number, end_seq)?;
+                if !may_go(oldest.newest_ms) {
                     return Ok(false);
                 }
                 self.forget_oldest(housekeeper, oldest, end_seq);

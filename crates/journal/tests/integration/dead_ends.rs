@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use journal::check::check;
+use journal::check::{Loss, check, check_up_to};
 use journal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_file_name};
 use journal::repair::{RepairAction, RepairError, RepairPlan, plan, repair};
 use journal::{FrameKind, OpenError};
@@ -203,4 +203,47 @@ fn repro_a_store_without_any_used_segment_was_found_sound() {
     assert!(matches!(try_open(disk, options()), Err(OpenError::NoSegments)));
     let spoilt = (1..=3).fold(three_lives(), |disk, n| spoilt(&disk, n));
     check_nothing_left(&spoilt);
+}
+
+/// Of what was cut off nothing tells how much it was; that it may be something has to be said.
+#[test]
+fn repro_a_truncated_newest_segment_lost_nothing_in_a_check() {
+    fn check_cut(len: usize, at_most: Option<u64>) {
+        let disk = three_lives();
+        let lost = [(5080, 1), (4600, 1), (4200, 2), (4096, 2), (100, 2), (0, 2)];
+        let lost = lost.iter().find(|(from, _)| len >= *from).expect("listed").1;
+        let disk = disk.damaged(&segment_file_name(3), |bytes| bytes.truncate(len));
+        let report = check(&*disk, &mut |_, _| {}).expect("checkable");
+        assert!(!report.is_sound());
+        let Loss { at_least, at_most: most } = report.loss();
+        assert!(at_least <= lost && most.is_none_or(|most| lost <= most), "{len}: {report:?}");
+        assert_eq!(most.is_some(), at_most.is_some(), "{len}: {report:?}");
+        let exact = check_up_to(&*disk, Some(5), &mut |_, _| {}).expect("checkable").loss();
+        assert!(exact.at_least <= lost && lost > 0, "{len}: {exact:?}");
+    }
+    check_cut(4600, Some(0));
+    check_cut(4200, None);
+    check_cut(4096, None);
+    check_cut(100, None);
+    check_cut(0, None);
+    // Control: where zeros follow the last batch, nothing came after it.
+    let disk = three_lives().damaged(&segment_file_name(3), |bytes| bytes.truncate(9000));
+    let report = check(&*disk, &mut |_, _| {}).expect("checkable");
+    assert!(!report.is_sound(), "the file is cut");
+    assert_eq!(report.loss(), Loss { at_least: 0, at_most: Some(0) });
+}
+
+/// Zeros where acknowledged batches were look like the end. Only a record of how far the journal was
+/// durable tells, and then every frame is counted.
+#[test]
+fn a_record_of_the_durable_position_makes_the_loss_exact() {
+    let disk = three_lives();
+    let disk = disk.damaged(&segment_file_name(3), |bytes| {
+        let second = second_batch(bytes);
+        bytes[second..].fill(0);
+    });
+    let loss = |durable| check_up_to(&*disk, durable, &mut |_, _| {}).expect("checkable").loss();
+    assert_eq!(loss(None), Loss { at_least: 0, at_most: Some(0) });
+    assert_eq!(loss(Some(4)), Loss { at_least: 0, at_most: Some(0) });
+    assert_eq!(loss(Some(5)), Loss { at_least: 1, at_most: None });
 }

@@ -6,6 +6,7 @@ mod fixtures;
 mod helpers;
 mod housekeeping;
 mod memory;
+mod misplaced;
 mod misuse;
 mod recovery;
 mod repair;
