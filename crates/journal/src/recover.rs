@@ -258,6 +258,7 @@ fn secure(
 fn own_spare(disk: &dyn Disk, number: u64) -> io::Result<()> {
     let name = segment_file_name(number);
     let tmp = format!("{name}.tmp");
+    aside::make_way(disk, &tmp)?;
     disk.rename(&name, &tmp)?;
     disk.rename(&tmp, &name)?;
     disk.sync_dir()

@@ -16,6 +16,7 @@ mod keys;
 mod listening;
 mod load_runs;
 mod loading;
+mod misplaced;
 mod mounted;
 mod needs;
 mod overload;

@@ -72,7 +72,9 @@ impl Chain {
     /// Reads the directory and every header page.
     pub(crate) fn survey(disk: &dyn Disk) -> Result<Self, OpenError> {
         let meta = StoreMeta::load(disk)?;
-        let names = disk.list().map_err(opening("listing the journal's directory"))?;
+        let mut names = disk.list().map_err(opening("listing the journal's directory"))?;
+        // A plan has to come out the same every time.
+        names.sort();
         let mut chain = Self::default();
         let places = place(disk, &names, &meta)?;
         let mut entries = places.entries;

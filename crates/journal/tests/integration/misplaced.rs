@@ -262,6 +262,25 @@ fn what_is_proven_needless_goes_and_nothing_is_left_aside() {
     }
 }
 
+/// A running journal prepares the next segment, and an opening renames the spare there and back: a
+/// file that has taken one of these names is not replaced.
+#[test]
+fn a_file_under_a_name_that_is_needed_is_set_aside() {
+    for to in [name(5), format!("{}.tmp", name(5))] {
+        let disk = MemoryDisk::new();
+        let (journal, _) = open(&disk);
+        for n in 0..16u8 {
+            commit(&journal, &[&[n; 1500], &[n; 1000]]);
+        }
+        let copied = disk.bytes(&name(2));
+        disk.put(&to, copied.clone());
+        assert!(journal.housekeep_once().prepared);
+        let aside = disk.list_aside().expect("lists");
+        assert_eq!(aside, [to]);
+        assert!(disk.bytes(&format!("{ASIDE}/{}", aside[0])) == copied);
+    }
+}
+
 /// Bytes set aside count against the cap.
 #[test]
 fn what_is_set_aside_counts_against_the_cap() {
