@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use journal::disk::RealDisk;
 use serde_json::json;
 
 use crate::checks;
@@ -83,6 +84,7 @@ pub(crate) fn run(flags: &DoctorFlags) -> Result<bool> {
         free_space(&disk_dir, per_second)?,
         clock(),
         key_memory(per_second),
+        set_aside(&flags.data)?,
     ];
     if flags.json {
         print_json(&findings);
@@ -289,6 +291,30 @@ fn free_space(dir: &Path, per_second: f64) -> Result<Finding> {
         found: format!("{} free: at least {hours:.0} hours at this rate", size_text(free)),
         wanted: format!("{} for a day, counting {USAGE_BYTES} bytes a usage before compression", size_text(a_day)),
         mend: Some("inhale serve --data DIR    # with DIR on a larger disk; or --retain to let old usages go".to_owned()),
+    })
+}
+
+/// Files of the journal that were moved out of the way, because nothing proved them needless.
+fn set_aside(data: &Path) -> Result<Finding> {
+    let dir = store::Config::new(data).journal_dir();
+    let files = if dir.is_dir() {
+        let listed = RealDisk::open(&dir).and_then(|disk| journal::aside::list(&disk));
+        listed.with_context(|| format!("listing {}", dir.display()))?
+    } else {
+        Vec::new()
+    };
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    Ok(Finding {
+        what: "files set aside",
+        verdict: if files.is_empty() { Verdict::Good } else { Verdict::Warn },
+        found: match files.len() {
+            0 => "none".to_owned(),
+            count => format!("{count} in {} take {}", dir.display(), size_text(bytes)),
+        },
+        wanted:
+            "none: they may hold usages that the journal lacks; keep a copy before you remove them"
+                .to_owned(),
+        mend: Some(format!("inhale journal discard --data {}", data.display())),
     })
 }
 

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use journal::MissingEnd;
 use journal::accept::EndLoss;
-use journal::check::{CheckReport, Damage};
+use journal::aside::{self, AsideFile};
+use journal::check::{CheckReport, Damage, Holds, Loss, Misplaced};
 use journal::disk::RealDisk;
 use journal::repair::{RepairAction, RepairPlan};
 use serde_json::json;
@@ -22,21 +23,33 @@ use crate::units::size_text;
 pub(crate) enum JournalCommand {
     /// Read everything, verify every checksum, and say what is there and what is wrong
     Check(StoreFlags),
-    /// Say what would have to be cut off to mend a damaged journal, and with --yes do it
+    /// Show how to correct a damaged journal and what that costs; with --yes do it
     Repair(RepairFlags),
+    /// List the files that were set aside; with --yes remove them
+    Discard(DiscardFlags),
     /// Make the index again from the journal, beside the old one until it is whole
     Rebuild(StoreFlags),
 }
 
 #[derive(Args)]
 pub(crate) struct RepairFlags {
-    /// Do it. What is cut off is kept in files beside, and no sequence changes
+    /// Do it. Misplaced files get their names; damaged segments are rewritten, with copies in the
+    /// folder set-aside; no sequence changes
     #[arg(long)]
     yes: bool,
     /// Do it, and give up the frames that are missing at the end of the journal: it goes on past
     /// every sequence that may have been given out
     #[arg(long)]
     accept_loss: bool,
+    #[command(flatten)]
+    store: StoreFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct DiscardFlags {
+    /// Remove them for good
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -58,6 +71,7 @@ impl JournalCommand {
         match self {
             Self::Check(store) | Self::Rebuild(store) => &store.data,
             Self::Repair(flags) => &flags.store.data,
+            Self::Discard(flags) => &flags.store.data,
         }
     }
 }
@@ -67,6 +81,7 @@ pub(crate) fn run(command: &JournalCommand) -> Result<bool> {
     match command {
         JournalCommand::Check(flags) => check(flags),
         JournalCommand::Repair(flags) => repair(flags),
+        JournalCommand::Discard(flags) => discard(flags),
         JournalCommand::Rebuild(flags) => rebuild(flags).map(|()| true),
     }
 }
@@ -106,7 +121,7 @@ fn check(flags: &StoreFlags) -> Result<bool> {
     let loss = if report.is_sound() { find_loss(flags, &disk)? } else { None };
     if flags.json {
         let mut report = report_json(&report);
-        report["endLoss"] = loss.as_ref().map(|loss| loss_json(loss, false)).into();
+        report["endLoss"] = loss.as_ref().map(|loss| end_loss_json(loss, false)).into();
         outln!("{report}");
     } else {
         print_report(&report, loss.as_ref(), seconds);
@@ -121,7 +136,7 @@ fn find_loss(flags: &StoreFlags, disk: &RealDisk) -> Result<Option<EndLoss>> {
         .with_context(|| format!("looking for the end of {}", flags.data.display()))
 }
 
-fn loss_json(loss: &EndLoss, accepted: bool) -> serde_json::Value {
+fn end_loss_json(loss: &EndLoss, accepted: bool) -> serde_json::Value {
     json!({
         "accepted": accepted,
         "endSequence": loss.end_seq,
@@ -160,15 +175,42 @@ fn report_json(report: &CheckReport) -> serde_json::Value {
         "segments": report.segments.len(),
         "bytes": report.bytes,
         "tornBytes": report.torn.map(|torn| torn.bytes),
+        "lost": loss_json(report.loss()),
+        "misplaced": misplaced_json(&report.misplaced),
+        "doubtfulSegments": report.doubtful,
+        "setAside": aside_json(&report.aside),
         "damages": report.damages.iter().map(|damage| json!({
             "segment": damage.segment,
             "offset": damage.offset,
             "bytes": damage.bytes,
             "expectedSequence": damage.expected_seq,
             "lost": [damage.lost.start, damage.lost.end],
+            "lostMoreAtMost": damage.more_max,
             "why": damage.why,
         })).collect::<Vec<_>>(),
     })
+}
+
+fn loss_json(loss: Loss) -> serde_json::Value {
+    json!({ "atLeast": loss.at_least, "atMost": loss.at_most })
+}
+
+fn misplaced_json(files: &[Misplaced]) -> serde_json::Value {
+    let file = |file: &Misplaced| {
+        let (holds, segment) = match file.holds {
+            Holds::Segment(segment) => ("segment", Some(segment)),
+            Holds::Copy(segment) => ("copy", Some(segment)),
+            Holds::Version(segment) => ("version", Some(segment)),
+            Holds::OtherStore => ("otherStore", None),
+            Holds::Unknown => ("unknown", None),
+        };
+        json!({ "file": file.file, "holds": holds, "segment": segment, "to": file.to })
+    };
+    files.iter().map(file).collect()
+}
+
+fn aside_json(files: &[AsideFile]) -> serde_json::Value {
+    files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes })).collect()
 }
 
 fn print_report(report: &CheckReport, loss: Option<&EndLoss>, seconds: f64) {
@@ -186,13 +228,28 @@ fn print_report(report: &CheckReport, loss: Option<&EndLoss>, seconds: f64) {
     if report.lost_before() > 0 {
         outln!("{} sequences were given up by an earlier repair", report.lost_before());
     }
+    if report.first_seq() > 1 {
+        outln!(
+            "sequences 1 to {} are not there: they have expired, or the oldest segments are missing",
+            report.first_seq() - 1
+        );
+    }
     if let Some(torn) = report.torn {
         outln!(
-            "segment {}: {} bytes of an interrupted write at byte {}, never acknowledged; the next start cuts them off",
+            "segment {}: {} bytes of an unfinished write at byte {}; the next start removes them. A crash leaves such bytes and loses nothing acknowledged; if they are damage instead, at most {} frames are lost",
             torn.segment,
             torn.bytes,
-            torn.offset
+            torn.offset,
+            report.torn_frames_max
         );
+    }
+    for segment in &report.doubtful {
+        outln!(
+            "segment {segment}: its file holds no whole batch or was overwritten. A crash at its beginning leaves it so; otherwise its usages are lost, and the journal does not show how many"
+        );
+    }
+    for file in &report.misplaced {
+        outln!("MISPLACED: {}", misplaced_text(file));
     }
     for damage in &report.damages {
         outln!("DAMAGED: {}", damage_text(damage));
@@ -203,15 +260,44 @@ fn print_report(report: &CheckReport, loss: Option<&EndLoss>, seconds: f64) {
     } else if report.is_sound() {
         outln!("every checksum is right");
     } else {
-        outln!("`inhale journal repair` says what would be cut off to mend it");
+        outln!("{} frames are lost", Loss::of(&report.damages));
+        outln!("`inhale journal repair` shows how to correct this, and what it costs");
+    }
+    print_aside(&report.aside);
+}
+
+/// The files set aside, if there are any, and how to be rid of them.
+fn print_aside(files: &[AsideFile]) {
+    for file in files {
+        outln!("set aside: {} ({})", file.name, size_text(file.bytes));
+    }
+    if !files.is_empty() {
+        outln!("nothing reads the files set aside; `inhale journal discard` removes them");
     }
 }
 
+fn misplaced_text(file: &Misplaced) -> String {
+    let holds = match file.holds {
+        Holds::Segment(segment) => format!("holds segment {segment}, intact or the best there is"),
+        Holds::Copy(segment) => format!("is a copy of segment {segment}, which is in its place"),
+        Holds::Version(segment) => format!(
+            "is another version of segment {segment}, with frames that the one in its place lacks"
+        ),
+        Holds::OtherStore => "belongs to another store".to_owned(),
+        Holds::Unknown => "cannot be identified, and its name belongs to another file".to_owned(),
+    };
+    format!("{} {holds}; repair moves it to {}", file.file, file.to)
+}
+
 fn damage_text(damage: &Damage) -> String {
-    let lost = damage.lost.end.saturating_sub(damage.lost.start);
     format!(
-        "segment {} at byte {} ({} bytes), where sequence {} should stand: {}; {lost} frames are lost by it",
-        damage.segment, damage.offset, damage.bytes, damage.expected_seq, damage.why
+        "segment {} at byte {} ({} bytes), where sequence {} should stand: {}; {} frames are lost by it",
+        damage.segment,
+        damage.offset,
+        damage.bytes,
+        damage.expected_seq,
+        damage.why,
+        Loss::of([damage])
     )
 }
 
@@ -221,14 +307,14 @@ fn repair(flags: &RepairFlags) -> Result<bool> {
         .with_context(|| format!("looking at {}", flags.store.data.display()))?;
     let done = flags.yes || flags.accept_loss;
     let repairing = || format!("repairing {}", flags.store.data.display());
-    if done && !plan.steps.is_empty() {
+    if done && !plan.is_empty() {
         let witness = store::index_witness(&store::Config::new(&flags.store.data));
         journal::accept::keep_witnesses(&disk, witness.as_slice()).with_context(repairing)?;
         journal::repair::repair(&disk, &plan).with_context(repairing)?;
     }
     let loss = if flags.accept_loss {
         accept_loss(&flags.store.data)?
-    } else if done || plan.steps.is_empty() {
+    } else if done || plan.is_empty() {
         find_loss(&flags.store, &disk)?
     } else {
         // Only a journal that can be read to its end says what is missing behind it.
@@ -236,17 +322,17 @@ fn repair(flags: &RepairFlags) -> Result<bool> {
     };
     if flags.store.json {
         let mut plan = plan_json(&plan, done);
-        plan["endLoss"] = loss.as_ref().map(|loss| loss_json(loss, flags.accept_loss)).into();
+        plan["endLoss"] = loss.as_ref().map(|loss| end_loss_json(loss, flags.accept_loss)).into();
         outln!("{plan}");
     } else {
-        if loss.is_none() || !plan.steps.is_empty() {
+        if loss.is_none() || !plan.is_empty() {
             print_plan(&plan, done);
         }
         if let Some(loss) = &loss {
             print_loss(loss, flags.accept_loss);
         }
     }
-    Ok((done || plan.steps.is_empty()) && (flags.accept_loss || loss.is_none()))
+    Ok((done || plan.is_empty()) && (flags.accept_loss || loss.is_none()))
 }
 
 /// Gives up what is missing at the end of the journal of the store in `data`, if anything is.
@@ -261,23 +347,27 @@ pub(crate) fn accept_loss(data: &Path) -> Result<Option<EndLoss>> {
 fn plan_json(plan: &RepairPlan, done: bool) -> serde_json::Value {
     json!({
         "done": done,
+        "lost": loss_json(plan.loss()),
+        "moves": misplaced_json(&plan.moves),
         "steps": plan.steps.iter().map(|step| json!({
             "segment": step.segment,
             "action": action_text(step.action),
             "framesKept": step.frames_kept,
             "lost": step.lost.iter().map(|lost| [lost.start, lost.end]).collect::<Vec<_>>(),
-            "cutFile": step.cut_file,
+            "asideFile": step.aside_file,
             "damages": step.damages.iter().map(damage_text).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
 }
 
 fn print_plan(plan: &RepairPlan, done: bool) {
-    if plan.steps.is_empty() {
+    if plan.is_empty() {
         outln!("nothing is wrong; nothing to do");
         return;
     }
-    let mut lost_frames = 0;
+    for file in &plan.moves {
+        outln!("{}", misplaced_text(file));
+    }
     for step in &plan.steps {
         outln!(
             "segment {}: {}, {} frames kept",
@@ -290,19 +380,43 @@ fn print_plan(plan: &RepairPlan, done: bool) {
         }
         for lost in &step.lost {
             outln!("  sequences {} to {} are lost", lost.start, lost.end.saturating_sub(1));
-            lost_frames += lost.end.saturating_sub(lost.start);
         }
-        if let Some(file) = &step.cut_file {
+        if let Some(file) = &step.aside_file {
             outln!("  the segment as it is now is kept in {file}");
         }
     }
     if done {
-        outln!("repaired: {lost_frames} frames are lost, no sequence has changed");
+        outln!("repaired: {} frames are lost; no sequence has changed", plan.loss());
     } else {
         outln!(
-            "nothing was done. `inhale journal repair --yes` does it; {lost_frames} frames would be lost"
+            "nothing was changed. `inhale journal repair --yes` does this; {} frames are lost",
+            plan.loss()
         );
     }
+}
+
+fn discard(flags: &DiscardFlags) -> Result<bool> {
+    let disk = open_disk(&flags.store)?;
+    let failed = || format!("the files set aside in {}", flags.store.data.display());
+    let files = aside::list(&disk).with_context(failed)?;
+    if flags.yes {
+        aside::discard(&disk, &files).with_context(failed)?;
+    }
+    if flags.store.json {
+        outln!("{}", json!({ "done": flags.yes, "files": aside_json(&files) }));
+        return Ok(flags.yes || files.is_empty());
+    }
+    for file in &files {
+        outln!("{} ({})", file.name, size_text(file.bytes));
+    }
+    match (files.len(), flags.yes) {
+        (0, _) => outln!("no file is set aside"),
+        (count, true) => outln!("{count} files removed"),
+        (_, false) => outln!(
+            "nothing was removed. `inhale journal discard --yes` removes these files for good"
+        ),
+    }
+    Ok(flags.yes || files.is_empty())
 }
 
 fn action_text(action: RepairAction) -> &'static str {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::aside;
 use crate::check::{CheckError, CheckReport, Damage, take_lock, unknown_header};
 use crate::compress::{CompressError, replace_segment};
 use crate::disk::Disk;
@@ -15,7 +16,7 @@ use crate::layout::{Layout, survey};
 use crate::limits::LOST_MARK_AHEAD;
 use crate::mark::{self, Mark, MarkFile, Reading};
 use crate::meta::StoreMeta;
-use crate::repair::{COMPRESS_LEVEL, RepairError, cut_name, keep_cut, pad};
+use crate::repair::{COMPRESS_LEVEL, RepairError, pad};
 use crate::repairs;
 use crate::salvage::{Piece, Salvage};
 use crate::scan::read_whole;
@@ -87,7 +88,7 @@ pub fn accept_loss(
     let _lock = take_lock(disk)?;
     let Some(end) = End::find(disk, witnesses)? else { return Ok(None) };
     for (segment, kept) in &end.keep {
-        keep_cut(disk, *segment, kept)?;
+        aside::keep_copy(disk, &segment_file_name(*segment), kept)?;
     }
     let mark = Mark {
         store_id: end.meta.store_id,
@@ -117,9 +118,12 @@ pub(crate) fn end_damage(
         last_ms: report.committed_ms().map(|(_, last_ms)| last_ms),
         mark: reading.own(),
     };
-    let (lost_to, why) = match (held.missing(&[]), &reading) {
-        (Some(missing), _) => (missing.durable, missing.to_string()),
-        (None, Reading::None(why)) if meta.marked => (held.end_seq, no_mark_text(why)),
+    let (lost_to, more_max, why) = match (held.missing(&[]), &reading) {
+        (Some(missing), _) => {
+            let more_max = missing.limit.map(|limit| limit.saturating_sub(missing.durable));
+            (missing.durable, more_max, missing.to_string())
+        }
+        (None, Reading::None(why)) if meta.marked => (held.end_seq, None, no_mark_text(why)),
         _ => return Ok(None),
     };
     let last = report.segments.last();
@@ -129,6 +133,7 @@ pub(crate) fn end_damage(
         bytes: 0,
         expected_seq: held.end_seq,
         lost: held.end_seq..lost_to,
+        more_max,
         why,
     }))
 }
@@ -173,10 +178,11 @@ impl End {
         let resume_seq = limit.unwrap_or(known.saturating_add(LOST_MARK_AHEAD));
         let reserved = reading.own().map_or(0, |mark| mark.limit);
         let header = Self::header(&layout, &tail, &meta);
-        let names = disk.list().map_err(opening("listing the journal's directory"))?;
+        let mut names = aside::Names::new(disk).map_err(opening("listing what was set aside"))?;
         // Also those behind it: they hold no batch, but whatever else they hold is evidence.
         let used = layout.used.range(header.number..).map(|(&number, _)| number);
-        let keep: Vec<_> = used.map(|number| (number, cut_name(&names, number))).collect();
+        let keep: Vec<_> =
+            used.map(|number| (number, names.take(&segment_file_name(number)))).collect();
         let loss = EndLoss {
             end_seq: tail.end_seq,
             missing,
@@ -227,7 +233,7 @@ impl End {
         };
         let pieces = Salvage::new(self.header.clone(), &bytes).pieces(u64::MAX);
         let whole = |piece| match piece {
-            Piece::Whole(batch) => Some(Ok(batch)),
+            Piece::Whole { batch, .. } => Some(Ok(batch)),
             Piece::Torn { .. } => None,
             Piece::Damaged { why, .. } => Some(Err(RepairError::Rewrite {
                 segment: self.header.number,

@@ -66,6 +66,7 @@ impl Shared {
         // After the position, or a frame could seem neither unproven nor durable.
         self.begun.store(true, Ordering::Release);
         *lock(&self.unproven) = None;
+        self.count_aside();
         self.watch_cap();
         self.waiters.wake_all();
     }

@@ -2,17 +2,21 @@
 //! the store's lock, so that it never mistakes a batch that is being written for damage.
 
 mod chain;
+mod place;
 mod walk;
 
+use std::fmt;
 use std::ops::Range;
 
 use thiserror::Error;
 
 pub(crate) use chain::{Chain, Link, State, unknown_header};
+pub use place::{Holds, Misplaced};
 pub(crate) use walk::Found;
 
+use crate::aside::{self, AsideFile};
 use crate::disk::{Disk, Lock};
-use crate::error::OpenError;
+use crate::error::{OpenError, opening};
 use crate::format::SegmentKind;
 
 /// What a check found.
@@ -25,7 +29,17 @@ pub struct CheckReport {
     /// Bytes after the last whole batch, which the next open cuts off by itself: the write that a
     /// crash interrupted, never acknowledged.
     pub torn: Option<crate::Cut>,
-    /// Files that the next open removes by itself.
+    /// How many frames can have stood there and behind, if it was not a crash that has torn them.
+    pub torn_frames_max: u64,
+    /// Files whose names are not those of their contents; a repair puts them right.
+    pub misplaced: Vec<Misplaced>,
+    /// Segments at the end, without a whole batch or overwritten by another file, that may have held
+    /// frames. Nothing in the journal shows whether they did; a crash leaves them, too.
+    pub doubtful: Vec<u64>,
+    /// Files that were set aside.
+    pub aside: Vec<AsideFile>,
+    /// Files that the next open removes by itself, or sets aside if nothing proves that they hold
+    /// nothing of their own.
     pub leftovers: Vec<String>,
     /// Segments prepared for later.
     pub spares: Vec<u64>,
@@ -73,8 +87,48 @@ pub struct Damage {
     pub expected_seq: u64,
     /// The sequences that are lost by it; empty when every frame can be read nevertheless.
     pub lost: Range<u64>,
+    /// How many frames it may have cost beyond those; `None` when nothing tells.
+    pub more_max: Option<u64>,
     /// What is wrong.
     pub why: String,
+}
+
+/// How many frames are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// So many for certain.
+    pub at_least: u64,
+    /// No more than so many; `None` when nothing tells.
+    pub at_most: Option<u64>,
+}
+
+impl Loss {
+    /// The sum of what damages cost.
+    #[must_use]
+    pub fn of<'a>(damages: impl IntoIterator<Item = &'a Damage>) -> Self {
+        let mut loss = Self { at_least: 0, at_most: Some(0) };
+        for damage in damages {
+            let lost = damage.lost.end.saturating_sub(damage.lost.start);
+            loss.at_least += lost;
+            let more = loss.at_most.zip(damage.more_max);
+            loss.at_most = more.map(|(most, more)| most + lost + more);
+        }
+        loss
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { at_least, at_most: Some(at_most) } if at_least == at_most => {
+                write!(f, "{at_least}")
+            }
+            Self { at_least: 0, at_most: None } => write!(f, "an unknown number of"),
+            Self { at_least, at_most: None } => write!(f, "at least {at_least}"),
+            Self { at_least: 0, at_most: Some(most) } => write!(f, "at most {most}"),
+            Self { at_least, at_most: Some(most) } => write!(f, "{at_least} to {most}"),
+        }
+    }
 }
 
 /// Why a journal could not be checked at all.
@@ -92,7 +146,15 @@ impl CheckReport {
     /// Whether nothing is wrong. Ranges lost to an earlier repair are known and not counted.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.damages.is_empty()
+        self.damages.is_empty() && self.misplaced.is_empty()
+    }
+
+    /// How many frames are lost that no earlier repair has counted.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let Loss { at_least, at_most } = Loss::of(&self.damages);
+        let at_most = at_most.filter(|_| self.doubtful.is_empty());
+        Loss { at_least, at_most: at_most.map(|most| most + self.torn_frames_max) }
     }
 
     /// The oldest sequence kept.
@@ -150,6 +212,9 @@ pub(crate) fn report(
     let mut report = CheckReport {
         leftovers: chain.leftovers.clone(),
         spares: chain.spares.clone(),
+        misplaced: chain.misplaced.clone(),
+        doubtful: chain.doubtful.clone(),
+        aside: aside::list(disk).map_err(opening("listing what was set aside"))?,
         ..CheckReport::default()
     };
     let mut seq = chain.first_seq();
@@ -158,12 +223,17 @@ pub(crate) fn report(
         seq = walked.segment.end_seq;
         report.bytes += walked.segment.file_bytes;
         report.torn = walked.torn;
+        report.torn_frames_max = walked.torn_frames_max;
         report.segments.push(walked.segment);
         report.damages.extend(walked.damages);
         progress(report.bytes, chain.bytes);
     }
     report.damages.extend(chain.hopeless(seq));
-    report.damages.extend(crate::accept::end_damage(disk, &report)?);
+    if let Some(damage) = crate::accept::end_damage(disk, &report)? {
+        // What was torn is part of what is missing.
+        (report.torn, report.torn_frames_max) = (None, 0);
+        report.damages.push(damage);
+    }
     Ok(report)
 }
 

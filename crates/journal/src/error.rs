@@ -64,6 +64,18 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
+    /// A segment has the name of another file. No name proves anything, but names say what follows
+    /// what.
+    #[error(
+        "{file} holds segment {segment}; `inhale journal check` lists the files that are misplaced, \
+         `inhale journal repair` says how it corrects them without loss"
+    )]
+    Misplaced {
+        /// The file.
+        file: String,
+        /// What its content is.
+        segment: u64,
+    },
     /// A segment that others build on is not there.
     #[error(
         "segment {segment} is missing between others that are there; put it back, or \

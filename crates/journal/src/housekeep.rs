@@ -6,13 +6,14 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::anchor;
+use crate::aside::{self, make_way};
 use crate::begin::Retry;
 use crate::compress::{CompressError, compress_segment};
 use crate::error::ReadError;
 use crate::format::{SegmentKind, segment_file_name};
 use crate::meta::META_FILE;
 use crate::prepare::{prepare, remove_if_there};
-use crate::reader::newest_commit_ms;
+use crate::reader::{newest_commit_ms, open_place};
 use crate::retain::{Rules, TrustedClock};
 use crate::shared::{Shared, lock};
 
@@ -40,14 +41,26 @@ pub(crate) struct Housekeeper {
     /// Rounds left before the next attempt to compress.
     pause_rounds: u32,
     /// The oldest segment and the newest time recorded in it, once it was looked for.
-    oldest: Option<(u64, u64)>,
+    oldest: Option<Oldest>,
     /// The segment whose removal is not durable yet. Nothing else goes before it has gone, or a
     /// power cut could bring it back in front of a hole.
-    leaving: Option<u64>,
+    leaving: Option<Oldest>,
     /// When to begin, if the open had no room to.
     pub(crate) begin: Retry,
     /// What the file `clock` says, once this life of the journal has written it.
     anchored_ms: Option<u64>,
+}
+
+/// What retention knows of the oldest segment.
+#[derive(Clone)]
+struct Oldest {
+    number: u64,
+    /// The newest time recorded in it, or the latest that it can be where that cannot be read.
+    newest_ms: u64,
+    /// What is wrong with it.
+    damage: Option<String>,
+    /// Whether its header page, too, is not what it was, so that nothing proves what the file is.
+    unknown: bool,
 }
 
 /// What the housekeeper shares with those who ask, behind a lock that is never held for long.
@@ -75,6 +88,7 @@ impl Shared {
             return done;
         }
         self.keep_meta();
+        self.count_aside();
         self.watch_space();
         done.prepared = self.prepare_next();
         done.compressed = self.compress_one(&mut housekeeper);
@@ -93,8 +107,9 @@ impl Shared {
             return None;
         }
         let proven = self.proven.load(Ordering::SeqCst);
-        let (header, end_seq) = {
+        let (header, end_seq, later) = {
             let ledger = self.ledger();
+            let headers = ledger.segments().map(|segment| &segment.header);
             let pairs = ledger.segments().zip(ledger.segments().skip(1));
             pairs
                 .filter(|(segment, next)| {
@@ -103,9 +118,13 @@ impl Shared {
                         && !housekeeper.unreadable.contains(&segment.header.number)
                 })
                 .map(|(segment, next)| (segment.header.clone(), next.header.first_seq))
-                .next()?
+                .next()
+                .map(|(header, end_seq)| {
+                    let later = headers.filter(|later| later.first_seq >= end_seq);
+                    (header, end_seq, later.map(|later| (**later).clone()).collect::<Vec<_>>())
+                })?
         };
-        match compress_segment(&*self.disk, &header, end_seq, level) {
+        match compress_segment(&*self.disk, &header, end_seq, &later, level) {
             Ok(compressed) => {
                 let number = compressed.header.number;
                 self.ledger().replace(compressed.header, compressed.file_bytes);
@@ -182,12 +201,18 @@ impl Shared {
             let cursors = lock(&self.projections);
             let cursor_min = cursors.iter().map(|(_, cursor)| cursor.load(Ordering::SeqCst)).min();
             drop(cursors);
-            let gone = self.newest_ms(housekeeper, number, end_seq).and_then(|newest_ms| {
-                let may_go = rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
-                if !may_go {
+            let gone = self.look_at_oldest(housekeeper, number, end_seq).and_then(|oldest| {
+                let may_go = |newest_ms| rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
+                if !may_go(oldest.newest_ms) {
                     return Ok(false);
                 }
-                self.forget_oldest(housekeeper, end_seq);
+                // What was looked at may be another file by now.
+                housekeeper.oldest = None;
+                let oldest = self.look_at_oldest(housekeeper, number, end_seq)?;
+                if !may_go(oldest.newest_ms) {
+                    return Ok(false);
+                }
+                self.forget_oldest(housekeeper, oldest, end_seq);
                 self.finish_leaving(housekeeper).map(|()| true)
             });
             match gone {
@@ -213,43 +238,71 @@ impl Shared {
         (end_seq < proven).then_some((oldest.header.number, end_seq))
     }
 
-    /// The newest time of a commit recorded in the oldest segment.
-    fn newest_ms(
+    /// Looks for the newest time recorded in the oldest segment, once. Of a damaged one it is not
+    /// later than what the segment after it was begun with and holds.
+    fn look_at_oldest(
         &self,
         housekeeper: &mut Housekeeper,
         number: u64,
         end_seq: u64,
-    ) -> Result<u64, ReadError> {
-        if let Some((known, newest_ms)) = housekeeper.oldest
-            && known == number
-        {
-            return Ok(newest_ms);
+    ) -> Result<Oldest, ReadError> {
+        if let Some(oldest) = housekeeper.oldest.as_ref().filter(|oldest| oldest.number == number) {
+            return Ok(oldest.clone());
         }
-        let place = self.ledger().locate(end_seq - 1).ok_or(ReadError::Expired)?;
-        let newest_ms = newest_commit_ms(self, &place)?;
-        housekeeper.oldest = Some((number, newest_ms));
-        Ok(newest_ms)
+        let locate = |seq| self.ledger().locate(seq).ok_or(ReadError::Expired);
+        let (place, next) = (locate(end_seq - 1)?, locate(end_seq)?);
+        let mut oldest = Oldest { number, newest_ms: 0, damage: None, unknown: false };
+        match newest_commit_ms(self, &place, &mut oldest.newest_ms) {
+            Ok(()) => {}
+            Err(error) if is_lasting(&error) => {
+                oldest.unknown = open_place(self, &place).is_err();
+                oldest.damage = Some(error.to_string());
+                let begun_ms = place.header.created_ms.max(next.header.created_ms);
+                oldest.newest_ms = oldest.newest_ms.max(begun_ms);
+                // As far as it can be read, and not at all while it is written to.
+                let _ = newest_commit_ms(self, &next, &mut oldest.newest_ms);
+            }
+            Err(error) => return Err(error),
+        }
+        housekeeper.oldest = Some(oldest.clone());
+        Ok(oldest)
     }
 
     /// The position moves first, so that readers find the segment expired and not missing.
-    fn forget_oldest(&self, housekeeper: &mut Housekeeper, end_seq: u64) {
+    fn forget_oldest(&self, housekeeper: &mut Housekeeper, leaving: Oldest, end_seq: u64) {
         self.first_seq.store(end_seq, Ordering::SeqCst);
-        let oldest = self.ledger().forget_oldest();
-        if let Some(oldest) = oldest {
-            lock(&self.lookups).forget_below(oldest.header.number + 1);
-            housekeeper.leaving = Some(oldest.header.number);
+        if self.ledger().forget_oldest().is_some() {
+            lock(&self.lookups).forget_below(leaving.number + 1);
+            housekeeper.leaving = Some(leaving);
         }
     }
 
     /// One segment at a time, each removal durable before the next, so that no hole can appear;
     /// also when a step has failed and is tried again a round later.
     fn finish_leaving(&self, housekeeper: &mut Housekeeper) -> Result<(), ReadError> {
-        let Some(segment) = housekeeper.leaving else { return Ok(()) };
-        remove_if_there(&*self.disk, &segment_file_name(segment))
-            .and_then(|()| self.disk.sync_dir())
+        let Some(leaving) = &housekeeper.leaving else { return Ok(()) };
+        let (segment, name) = (leaving.number, segment_file_name(leaving.number));
+        let gone = if leaving.unknown {
+            make_way(&*self.disk, &name)
+        } else {
+            remove_if_there(&*self.disk, &name)
+        };
+        gone.and_then(|()| self.disk.sync_dir())
             .map_err(|source| ReadError::Io { segment, source })?;
+        if let Some(damage) = &leaving.damage {
+            let how = if leaving.unknown { "set aside" } else { "removed" };
+            let note = format!("segment {segment} has expired and was {how} though {damage}");
+            lock(&self.notes).failure = Some(note);
+        }
         housekeeper.leaving = None;
         Ok(())
+    }
+
+    /// Counts the files that were set aside, which may have become more by a round's work.
+    pub(crate) fn count_aside(&self) {
+        if let Ok(bytes) = aside::bytes(&*self.disk) {
+            self.ledger().aside_bytes = bytes;
+        }
     }
 
     /// Refuses or admits appends by the free space. What is kept free: the next segment if it is
@@ -302,5 +355,14 @@ impl Shared {
                 false
             }
         }
+    }
+}
+
+/// Whether a segment cannot be read and never will be.
+fn is_lasting(error: &ReadError) -> bool {
+    match error {
+        ReadError::Damaged { .. } => true,
+        ReadError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        ReadError::Expired | ReadError::NotYet => false,
     }
 }

@@ -257,10 +257,11 @@ impl Shared {
             let pending = self.pending();
             (pending.bytes_len(), pending.is_out_of_space())
         };
-        let (segments, segments_compressed, bytes, next_ready, epoch) = {
+        let (segments, segments_compressed, (bytes, bytes_aside), next_ready, epoch) = {
             let ledger = self.ledger();
             let epoch = ledger.segments().last().map_or(0, |newest| newest.header.epoch);
-            (ledger.len(), ledger.compressed(), ledger.bytes(), ledger.next.is_some(), epoch)
+            let bytes = (ledger.bytes(), ledger.aside_bytes);
+            (ledger.len(), ledger.compressed(), bytes, ledger.next.is_some(), epoch)
         };
         let (housekeeping_failure, clock_suspect) = {
             let notes = lock(&self.notes);
@@ -270,6 +271,7 @@ impl Shared {
             segments,
             segments_compressed,
             bytes,
+            bytes_aside,
             first_seq: self.first_seq.load(Ordering::SeqCst),
             durable: self.durable.load(Ordering::SeqCst),
             epoch,

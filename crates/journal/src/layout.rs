@@ -8,7 +8,8 @@ use crate::error::{OpenError, opening};
 use crate::format::{
     HEADER_PAGE_BYTES, HeaderError, SegmentHeader, SegmentKind, segment_file_name, segment_number,
 };
-use crate::scan::{read_header, read_whole};
+use crate::identify::{Content, belongs, content, moved_number, strays};
+use crate::scan::{is_zero, read_whole};
 
 /// A segment file and what its header page says.
 #[derive(Clone, Debug)]
@@ -32,25 +33,56 @@ pub struct Layout {
 
 /// Reads the header page of every segment in the directory. Those at the end that have none are
 /// read whole, to be sure that they hold nothing. With a `store_id`, segments of another store
-/// are refused.
+/// are refused; so is every segment whose name is not its own.
 pub fn survey(disk: &dyn Disk, store_id: Option<&[u8; 16]>) -> Result<Layout, OpenError> {
     let names = disk.list().map_err(opening("listing the journal's directory"))?;
     let mut layout = Layout::default();
     for number in names.iter().filter_map(|name| segment_number(name)) {
         let doing = || format!("reading the header of segment {number}");
-        let file = disk.open(&segment_file_name(number)).map_err(opening(doing()))?;
-        let file_bytes = file.len().map_err(opening(doing()))?;
-        let found = match read_header(&*file).map_err(opening(doing()))? {
-            Ok(header) => {
-                check_header(number, &header, store_id)?;
-                Ok(Found { header, file_bytes })
+        let name = segment_file_name(number);
+        let (found, file_bytes) = content(disk, &name, store_id).map_err(opening(doing()))?;
+        let refuse = |why: String| Err(OpenError::Header { segment: number, why });
+        let found = match found {
+            Content::Own(header) if header.number != number => {
+                return Err(OpenError::Misplaced { file: name, segment: header.number });
             }
-            Err(why) => Err(why),
+            Content::Own(header) => Ok(Found { header, file_bytes }),
+            Content::Foreign => return refuse("it belongs to another store".to_owned()),
+            // Nothing has this name before it has its whole length, durably.
+            Content::None(HeaderError::Unused | HeaderError::Damaged)
+                if file_bytes < HEADER_PAGE_BYTES as u64 =>
+            {
+                return refuse(format!("its file has only {file_bytes} bytes"));
+            }
+            Content::None(why) => Err(why),
         };
         layout.used.insert(number, found);
     }
     set_unused_aside(disk, &mut layout)?;
+    refuse_strays(disk, &names, store_id, &layout)?;
     Ok(layout)
+}
+
+/// A segment that is missing may stand beside, under a name that is none of a segment.
+fn refuse_strays(
+    disk: &dyn Disk,
+    names: &[String],
+    store_id: Option<&[u8; 16]>,
+    layout: &Layout,
+) -> Result<(), OpenError> {
+    let oldest = layout
+        .used
+        .first_key_value()
+        .map(|(&number, found)| (number, found.as_ref().ok().map(|found| found.header.previous)));
+    let mut strays = strays(disk, names, store_id).into_iter();
+    let moved = names.iter().find_map(|name| Some((name.clone(), moved_number(name)?)));
+    let missing = strays.find(|(_, header)| {
+        !layout.used.contains_key(&header.number) && belongs(header.number, oldest)
+    });
+    match moved.or_else(|| missing.map(|(file, header)| (file, header.number))) {
+        Some((file, segment)) => Err(OpenError::Misplaced { file, segment }),
+        None => Ok(()),
+    }
 }
 
 /// From the highest number down to the first segment with a header that holds, whatever has none:
@@ -83,28 +115,6 @@ pub(crate) fn body_if_zero(number: u64, file: &dyn File) -> Result<Option<u64>, 
     let bytes = read_whole(file).map_err(opening(format!("reading segment {number}")))?;
     let body = bytes.get(HEADER_PAGE_BYTES..).unwrap_or_default();
     Ok(is_zero(body).then_some(bytes.len() as u64))
-}
-
-/// Chunk by chunk, for this runs over whole segments at every open.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let zero = |chunk: &[u8; 64]| chunk.iter().fold(0u8, |any, &byte| any | byte) == 0;
-    chunks.iter().all(zero) && rest.iter().all(|&byte| byte == 0)
-}
-
-fn check_header(
-    number: u64,
-    header: &SegmentHeader,
-    store_id: Option<&[u8; 16]>,
-) -> Result<(), OpenError> {
-    let refuse = |why: String| Err(OpenError::Header { segment: number, why });
-    if header.number != number {
-        return refuse(format!("its header says that it is segment {}", header.number));
-    }
-    if store_id.is_some_and(|id| *id != header.store_id) {
-        return refuse("it belongs to another store".to_owned());
-    }
-    Ok(())
 }
 
 impl Layout {
@@ -180,20 +190,5 @@ impl Found {
             return Err(OpenError::Header { segment: header.number, why });
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_single_bit_anywhere_is_not_zero() {
-        assert!(is_zero(&[0; 200]));
-        for at in 0..200 {
-            let mut bytes = [0u8; 200];
-            bytes[at] = 0x80;
-            assert!(!is_zero(&bytes), "{at}");
-        }
     }
 }

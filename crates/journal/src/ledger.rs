@@ -33,6 +33,8 @@ pub(crate) struct Ledger {
     /// One past the last sequence of the segments, before the journal has begun.
     end_seq: u64,
     pub(crate) next: Option<Prepared>,
+    /// Bytes of the files that were set aside.
+    pub(crate) aside_bytes: u64,
 }
 
 impl Ledger {
@@ -44,7 +46,7 @@ impl Ledger {
         end_seq: u64,
     ) -> Self {
         assert!(active.is_none() || !segments.is_empty(), "an active file is that of a segment");
-        Self { segments, active, end_seq, next: None }
+        Self { segments, active, end_seq, next: None, aside_bytes: 0 }
     }
 
     pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> {
@@ -76,10 +78,12 @@ impl Ledger {
         self.next.as_ref().map_or(self.newest(), |next| next.number)
     }
 
-    /// Bytes of all segment files, the prepared one included.
+    /// Bytes of all segment files, the prepared one and those set aside included.
     pub(crate) fn bytes(&self) -> u64 {
         let next = self.next.as_ref().map_or(0, |next| next.bytes);
-        self.segments.iter().map(|segment| segment.file_bytes).sum::<u64>() + next
+        self.segments.iter().map(|segment| segment.file_bytes).sum::<u64>()
+            + next
+            + self.aside_bytes
     }
 
     /// A new active segment.

@@ -6,6 +6,7 @@
 //! hand in any order.
 
 pub mod accept;
+pub mod aside;
 pub mod check;
 pub mod clock;
 pub mod compress;
@@ -22,6 +23,7 @@ mod begin;
 mod commit;
 mod error;
 mod housekeep;
+mod identify;
 mod journal;
 mod ledger;
 mod lookup;
@@ -33,6 +35,7 @@ mod pace;
 mod packed;
 mod pending;
 mod prepare;
+mod proof;
 mod random;
 mod reader;
 mod recover;

@@ -54,6 +54,8 @@ pub struct Sabotage {
     pub later_batches: bool,
     /// Recovery believes the end that it finds, whatever the witnesses say.
     pub witnesses: bool,
+    /// Recovery removes what its chain does not need without looking into it.
+    pub removal_proof: bool,
 }
 
 impl Default for Options {

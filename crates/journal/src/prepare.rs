@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::aside::make_way;
 use crate::disk::{Disk, File};
 use crate::error::CommitError;
 use crate::format::segment_file_name;
@@ -23,7 +24,7 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Prepared> {
     let name = segment_file_name(number);
     let tmp = format!("{name}.tmp");
-    remove_if_there(disk, &tmp)?;
+    make_way(disk, &tmp)?;
     // Trying would fill the disk to its last byte, for everybody on it, as often as it is tried.
     if disk.space().is_ok_and(|space| space.free_bytes < bytes) {
         return Err(io::ErrorKind::StorageFull.into());
@@ -32,6 +33,7 @@ pub(crate) fn prepare(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Pr
     // anyway. What has the final name is removed only if it was put there just now.
     let filled = fill(disk, &tmp, bytes);
     let file = filled
+        .and_then(|file| make_way(disk, &name).map(|()| file))
         .and_then(|file| disk.rename(&tmp, &name).map(|()| file))
         .inspect_err(|_| drop(remove_if_there(disk, &tmp)))?;
     disk.sync_dir().inspect_err(|_| drop(remove_if_there(disk, &name)))?;

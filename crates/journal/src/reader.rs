@@ -129,21 +129,26 @@ pub(crate) fn open_place(
     Ok((Arc::from(file), Arc::new(header)))
 }
 
-/// The newest time of a commit recorded in a sealed segment.
-pub(crate) fn newest_commit_ms(shared: &Shared, place: &Place) -> Result<u64, ReadError> {
+/// Raises `newest_ms` to the newest time of a commit recorded in a sealed segment, or of those up to
+/// the first damage.
+pub(crate) fn newest_commit_ms(
+    shared: &Shared,
+    place: &Place,
+    newest_ms: &mut u64,
+) -> Result<(), ReadError> {
     let (file, header) = open_place(shared, place)?;
     if header.kind == SegmentKind::Compressed {
-        return Ok(Packed::open(file, &header)?.committed_ms_max());
+        *newest_ms = Packed::open(file, &header)?.committed_ms_max().max(*newest_ms);
+        return Ok(());
     }
     let end_seq = place.end_seq.unwrap_or(header.first_seq);
     let mut raw = RawReader::new(header, file, READ_WINDOW_BYTES);
-    let mut newest_ms = 0;
     while raw.at.seq < end_seq {
         let batch = raw.peek(place)?;
-        newest_ms = newest_ms.max(batch.committed_ms);
+        *newest_ms = batch.committed_ms.max(*newest_ms);
         raw.pass(&batch);
     }
-    Ok(newest_ms)
+    Ok(())
 }
 
 /// Reads a raw segment's batches in order through a window of memory.

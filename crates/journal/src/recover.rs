@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor;
+use crate::aside;
 use crate::begin::Begun;
 use crate::clock::Clock;
 use crate::commit::{Active, activate};
@@ -23,9 +24,10 @@ use crate::ledger::{Ledger, Segment};
 use crate::limits::{self, segment_room};
 use crate::mark::{self, Mark, MarkFile, Reading};
 use crate::meta::{META_FILE, StoreMeta};
-use crate::options::Options;
+use crate::options::{Options, Sabotage};
 use crate::pending::Pending;
 use crate::prepare::{Prepared, prepare, remove_if_there};
+use crate::proof::Proof;
 use crate::random;
 use crate::repairs;
 use crate::retain::TrustedClock;
@@ -259,10 +261,13 @@ impl Examined {
     fn write(&self) -> Result<Begun, OpenError> {
         let Self { disk, options, layout, tail, .. } = self;
         let disk = &**disk;
+        // Also what unfinished writes have left: this open may need its room.
+        let kept: VecDeque<Segment> = self.chain.iter().cloned().map(Segment::from).collect();
         if self.new {
-            tidy(disk, &VecDeque::new())?;
+            tidy(disk, &VecDeque::new(), options.sabotage)?;
+        } else {
+            remove_unfinished(disk, &kept, options.sabotage)?;
         }
-        remove_unfinished(disk)?;
         let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
         let meta = StoreMeta { marked: true, ..self.meta.clone() };
         if let Some(cut) = tail.cut {
@@ -283,12 +288,11 @@ impl Examined {
         } else if !self.meta.marked {
             meta.replace(disk).map_err(opening("replacing store.meta"))?;
         }
-        let chain = self.chain.iter().cloned().map(Segment::from);
-        let mut segments: VecDeque<Segment> =
-            chain.filter(|segment| segment.header.first_seq < active.header.first_seq).collect();
+        let mut segments = kept;
+        segments.retain(|segment| segment.header.first_seq < active.header.first_seq);
         let file_bytes = active.header.segment_bytes;
         segments.push_back(Segment { header: active.header.clone(), file_bytes });
-        tidy(disk, &segments)?;
+        tidy(disk, &segments, options.sabotage)?;
         Ok(Begun { active, mark_file, segments, closed: is_closed(tail) })
     }
 }
@@ -312,14 +316,23 @@ impl From<Found> for Segment {
     }
 }
 
-/// Removes what writes that never ended have left: this open may need its room.
-fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
-    let doing = "removing leftovers";
-    let names = disk.list().map_err(opening(doing))?;
-    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
-        remove_if_there(disk, name).map_err(opening(doing))?;
-    }
-    Ok(())
+/// Removes what writes that never ended have left, as far as it is proven that nothing is lost with it.
+/// The rest stays for [`tidy`].
+fn remove_unfinished(
+    disk: &dyn Disk,
+    chain: &VecDeque<Segment>,
+    sabotage: Sabotage,
+) -> Result<(), OpenError> {
+    let doing = opening("removing leftovers");
+    let headers = chain.iter().map(|segment| (*segment.header).clone()).collect();
+    let mut proof = Proof::new(disk, headers).believing(sabotage.removal_proof);
+    let mut names = disk.list().map_err(opening("removing leftovers"))?;
+    names.retain(|name| name.ends_with(".tmp"));
+    let removed = names.iter().try_for_each(|name| match proof.may_go(name)? {
+        true => remove_if_there(disk, name),
+        false => Ok(()),
+    });
+    removed.map_err(doing)
 }
 
 fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
@@ -371,12 +384,18 @@ fn load_or_invent_meta(
 /// header, but no batch: one with anything in it has lost its `store.meta`.
 fn check_unwritten(disk: &dyn Disk) -> Result<(), OpenError> {
     let layout = survey(disk, None)?;
+    let lost = || OpenError::Meta("it is missing, yet there are segments".to_owned());
     for &number in layout.used.keys() {
         let file = disk
             .open(&segment_file_name(number))
             .map_err(opening(format!("reading segment {number}")))?;
-        if body_if_zero(number, &*file)?.is_none() {
-            return Err(OpenError::Meta("it is missing, yet there are segments".to_owned()));
+        body_if_zero(number, &*file)?.ok_or_else(lost)?;
+    }
+    let doing = "reading leftovers";
+    let mut proof = Proof::new(disk, Vec::new());
+    for name in disk.list().map_err(opening(doing))? {
+        if is_leftover(&name, |_| false) && !proof.may_go(&name).map_err(opening(doing))? {
+            return Err(lost());
         }
     }
     Ok(())
@@ -469,29 +488,35 @@ fn secure(
 fn own_spare(disk: &dyn Disk, number: u64) -> io::Result<()> {
     let name = segment_file_name(number);
     let tmp = format!("{name}.tmp");
+    aside::make_way(disk, &tmp)?;
     disk.rename(&name, &tmp)?;
     disk.rename(&tmp, &name)?;
     disk.sync_dir()
 }
 
-/// Removes what the fresh segment has made needless, and leftovers of writes that never ended.
-fn tidy(disk: &dyn Disk, segments: &VecDeque<Segment>) -> Result<(), OpenError> {
+/// Removes what the fresh segment has made needless, and leftovers of writes that never ended, as
+/// far as it is proven that nothing is lost with them; and sets the rest aside.
+fn tidy(
+    disk: &dyn Disk,
+    segments: &VecDeque<Segment>,
+    sabotage: Sabotage,
+) -> Result<(), OpenError> {
     let doing = "removing leftovers";
-    let mut removed = false;
-    for name in disk.list().map_err(opening(doing))? {
-        let leftover = match segment_number(&name) {
-            Some(number) => !segments.iter().any(|segment| segment.header.number == number),
-            None => name.ends_with(".tmp"),
-        };
-        if leftover {
-            remove_if_there(disk, &name).map_err(opening(doing))?;
-            removed = true;
-        }
+    let chain: Vec<SegmentHeader> = segments.iter().map(|kept| (*kept.header).clone()).collect();
+    let is_kept = |number| chain.iter().any(|header| header.number == number);
+    let mut names = disk.list().map_err(opening(doing))?;
+    names.retain(|name| is_leftover(name, is_kept));
+    if names.is_empty() {
+        return Ok(());
     }
-    if removed {
-        disk.sync_dir().map_err(opening(doing))?;
-    }
-    Ok(())
+    let mut proof = Proof::new(disk, chain.clone()).believing(sabotage.removal_proof);
+    names.iter().try_for_each(|name| proof.clear(name)).map_err(opening(doing))?;
+    disk.sync_dir().map_err(opening(doing))
+}
+
+/// Whether a file is none of those that the journal needs.
+fn is_leftover(name: &str, is_kept: impl Fn(u64) -> bool) -> bool {
+    segment_number(name).map_or_else(|| name.ends_with(".tmp"), |number| !is_kept(number))
 }
 
 /// Whether the last frame says that the journal was closed in order.

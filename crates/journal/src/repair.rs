@@ -4,21 +4,30 @@
 //! read under its own sequence, and an empty frame of kind padding at each sequence that is lost.
 //! So nothing is renumbered, every continuity check holds as it stands, and a later check counts
 //! the lost range as known. A copy of the damaged segment, with the bytes that are cut off where
-//! they stood, goes into a `.cut` file beside, synced before the segment is touched.
+//! they stood, goes into the folder for files set aside, synced before the segment is touched.
+//!
+//! Before that, files whose names are not those of their contents get the right ones, without loss.
+//! Each step leaves a directory that the next repair finishes.
 
+use std::io;
 use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::check::{Chain, CheckError, Damage, Found, Link, State, take_lock, unknown_header};
+use crate::aside::{self, Names};
+use crate::check::{
+    Chain, CheckError, Damage, Found, Holds, Link, Loss, Misplaced, State, take_lock,
+    unknown_header,
+};
 use crate::compress::{CompressError, PackedWriter, replace_segment};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
+use crate::identify::MOVED_SUFFIX;
 use crate::mark;
 use crate::meta::StoreMeta;
+use crate::proof::Proof;
 use crate::repairs;
-use crate::scan::read_whole;
 
 /// More lost sequences than this in one place are not believed: a segment cannot have held them.
 pub const LOST_FRAMES_MAX: u64 = 1 << 32;
@@ -27,8 +36,24 @@ pub(crate) const COMPRESS_LEVEL: i32 = 3;
 /// What a repair would do, or has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairPlan {
+    /// Files to be renamed or set aside, before anything else.
+    pub moves: Vec<Misplaced>,
     /// Segments to be touched, oldest first. Empty when nothing is wrong.
     pub steps: Vec<RepairStep>,
+}
+
+impl RepairPlan {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.steps.is_empty()
+    }
+
+    /// What it costs, beyond what earlier repairs have.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        Loss::of(self.steps.iter().flat_map(|step| &step.damages))
+    }
 }
 
 /// What a repair does to one segment.
@@ -47,7 +72,7 @@ pub struct RepairStep {
     /// How many frames are kept.
     pub frames_kept: u64,
     /// The file that keeps the segment as it was; `None` when its file is missing.
-    pub cut_file: Option<String>,
+    pub aside_file: Option<String>,
 }
 
 /// How a segment is mended.
@@ -55,8 +80,8 @@ pub struct RepairStep {
 pub enum RepairAction {
     /// Rewritten under its own name.
     Rewrite,
-    /// Moved into the cut file whole, if it is there: nothing of it can be read, and nobody knows
-    /// what it held, or all that it held stands in other segments too. Spares behind it go with it.
+    /// Set aside whole, if it is there: nothing of it can be read, and nobody knows what it held, or
+    /// all that it held stands in other segments too. Spares behind it are removed.
     SetAside,
     /// Spares behind a lost segment are removed.
     RemoveSpares,
@@ -122,28 +147,87 @@ pub fn repair(disk: &dyn Disk, plan: &RepairPlan) -> Result<(), RepairError> {
         let kept = mark.own().copied().filter(|mark| mark.repairs == before);
         repairs::count_another(disk, before, kept).map_err(opening("counting the repair"))?;
     }
+    correct_names(disk, &plan.moves).map_err(opening("correcting the names of files"))?;
+    let chain = if plan.moves.is_empty() { chain } else { Chain::survey(disk)? };
     for step in &plan.steps {
-        if let Some(cut_file) = &step.cut_file {
-            keep_cut(disk, step.segment, cut_file)?;
+        take_step(disk, &chain, plan, step)?;
+    }
+    Ok(())
+}
+
+/// Sets aside what belongs nowhere, and gives every segment its name; by way of a name that belongs
+/// to nothing, for the right one may be another misplaced segment's.
+fn correct_names(disk: &dyn Disk, moves: &[Misplaced]) -> io::Result<()> {
+    let (renamed, aside): (Vec<_>, Vec<_>) =
+        moves.iter().partition(|file| matches!(file.holds, Holds::Segment(_)));
+    for file in aside {
+        aside::set_aside_as(disk, &file.file, &file.to)?;
+    }
+    let between = |file: &Misplaced| format!("{}{MOVED_SUFFIX}", file.to);
+    for file in &renamed {
+        // Already there when an earlier repair ended in between.
+        if file.file != between(file) {
+            disk.rename(&file.file, &between(file))?;
+            disk.sync_dir()?;
         }
-        match step.action {
-            RepairAction::Rewrite => rewrite(disk, &chain, plan, step)?,
-            RepairAction::SetAside => {
-                // Spares first: without it they would stand behind a gap.
-                if chain.unreadable.contains(&step.segment) {
-                    remove_all(disk, &chain.behind)?;
-                }
-                remove_all(disk, &[step.segment])?;
+    }
+    for file in &renamed {
+        disk.rename(&between(file), &file.to)?;
+        disk.sync_dir()?;
+    }
+    Ok(())
+}
+
+fn take_step(
+    disk: &dyn Disk,
+    chain: &Chain,
+    plan: &RepairPlan,
+    step: &RepairStep,
+) -> Result<(), RepairError> {
+    let name = segment_file_name(step.segment);
+    match (step.action, &step.aside_file) {
+        (RepairAction::Rewrite, kept) => {
+            if let Some(kept) = kept {
+                aside::keep_copy(disk, &name, kept)?;
             }
-            RepairAction::RemoveSpares => remove_all(disk, &chain.behind)?,
+            rewrite(disk, chain, plan, step)?;
         }
+        (RepairAction::SetAside, kept) => {
+            // Spares first: without it they would stand behind a gap.
+            if chain.unreadable.contains(&step.segment) {
+                clear_behind(disk, chain)?;
+            }
+            if let Some(kept) = kept {
+                let moved = aside::set_aside_as(disk, &name, kept);
+                moved.map_err(opening(format!("moving {name} to {kept}")))?;
+            }
+        }
+        (RepairAction::RemoveSpares, _) => clear_behind(disk, chain)?,
+    }
+    Ok(())
+}
+
+/// Removes the files behind a segment that goes, one by one, each durably, if they hold nothing.
+fn clear_behind(disk: &dyn Disk, chain: &Chain) -> Result<(), RepairError> {
+    let whole = |link: &Link| match &link.state {
+        State::Whole(header) => Some(header.clone()),
+        _ => None,
+    };
+    let mut proof = Proof::new(disk, chain.links.iter().filter_map(whole).collect());
+    for &number in &chain.behind {
+        let name = segment_file_name(number);
+        let cleared = proof.clear(&name).and_then(|()| disk.sync_dir());
+        cleared.map_err(opening(format!("removing {name}")))?;
     }
     Ok(())
 }
 
 fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError> {
-    let names = disk.list().map_err(opening("listing the journal's directory"))?;
-    let mut plan = RepairPlan::default();
+    let mut names = Names::new(disk).map_err(opening("listing what was set aside"))?;
+    for file in &chain.misplaced {
+        names.reserve(&file.to);
+    }
+    let mut plan = RepairPlan { moves: chain.misplaced.clone(), steps: Vec::new() };
     let mut seq = chain.first_seq();
     let mut previous_goes = false;
     for (index, link) in chain.links.iter().enumerate() {
@@ -176,7 +260,7 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
             damages: walked.damages,
             lost,
             frames_kept: frames - frames_lost,
-            cut_file: there.then(|| cut_name(&names, link.number)),
+            aside_file: there.then(|| names.take(&segment_file_name(link.number))),
         });
     }
     let hopeless = chain.hopeless(seq);
@@ -190,53 +274,13 @@ fn plan_locked(disk: &dyn Disk, chain: &Chain) -> Result<RepairPlan, RepairError
             segment: damage.segment,
             first_seq: seq,
             action,
-            cut_file: there.then(|| cut_name(&names, damage.segment)),
+            aside_file: there.then(|| names.take(&segment_file_name(damage.segment))),
             damages: vec![damage],
             lost: Vec::new(),
             frames_kept: 0,
         });
     }
     Ok(plan)
-}
-
-/// `….seg.cut`, or `….seg.2.cut` when an earlier repair has left one.
-pub(crate) fn cut_name(names: &[String], number: u64) -> String {
-    let name = segment_file_name(number);
-    let numbered = |count: u32| match count {
-        1 => format!("{name}.cut"),
-        _ => format!("{name}.{count}.cut"),
-    };
-    let free = (1u32..).map(numbered).find(|candidate| !names.contains(candidate));
-    free.expect("there are fewer files than numbers")
-}
-
-/// Copies the damaged segment as it stands, durably: what was cut off and where it stood.
-pub(crate) fn keep_cut(disk: &dyn Disk, segment: u64, cut_file: &str) -> Result<(), OpenError> {
-    let doing = || format!("keeping the bytes of segment {segment} in {cut_file}");
-    let bytes = disk
-        .open(&segment_file_name(segment))
-        .and_then(|file| read_whole(&*file))
-        .map_err(opening(doing()))?;
-    let tmp = format!("{cut_file}.tmp");
-    let written = || {
-        crate::prepare::remove_if_there(disk, &tmp)?;
-        let file = disk.create(&tmp)?;
-        file.write_all_at(&bytes, 0)?;
-        file.sync_all()?;
-        disk.rename(&tmp, cut_file)?;
-        disk.sync_dir()
-    };
-    written().map_err(opening(doing()))
-}
-
-/// Removes segments one by one, each durably, those that are there.
-fn remove_all(disk: &dyn Disk, numbers: &[u64]) -> Result<(), RepairError> {
-    for &number in numbers {
-        let name = segment_file_name(number);
-        let removed = crate::prepare::remove_if_there(disk, &name).and_then(|()| disk.sync_dir());
-        removed.map_err(opening(format!("removing {name}")))?;
-    }
-    Ok(())
 }
 
 fn rewrite(

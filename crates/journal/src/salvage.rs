@@ -1,17 +1,23 @@
 //! Reading all that can be read of one segment, damaged or not: whole batches or blocks in order,
 //! and the places in between. Shared by check and repair.
 
-use crate::compress::{Packed, find_blocks};
+use crate::compress::{Packed, find_blocks, footer_end_seq};
 use crate::disk::File;
 use crate::format::{
-    BATCH_HEADER_BYTES, Batch, BatchHeader, HEADER_PAGE_BYTES, SegmentHeader, SegmentKind,
+    BATCH_HEADER_BYTES, Batch, BatchHeader, FRAME_HEADER_BYTES, HEADER_PAGE_BYTES, SegmentHeader,
+    SegmentKind,
 };
 use crate::scan::{Expected, RawSegment};
 
 /// Something found in a segment, in the order of the file.
 pub(crate) enum Piece {
     /// Frames whose every checksum holds.
-    Whole(Batch),
+    Whole {
+        /// The frames.
+        batch: Batch,
+        /// Where what follows them begins.
+        end: u64,
+    },
     /// Bytes in front of more whole frames that are none.
     Damaged { offset: u64, bytes: u64, why: String },
     /// Bytes behind the last whole frames, with nothing after them. Everything below `seq` was
@@ -24,7 +30,7 @@ pub(crate) struct Salvage<'a> {
     pub(crate) header: SegmentHeader,
     /// The checksum of the header page as it was written.
     page_crc: u32,
-    header_whole: bool,
+    pub(crate) header_whole: bool,
     bytes: &'a [u8],
 }
 
@@ -53,6 +59,8 @@ impl<'a> Salvage<'a> {
             None => {}
         }
         let found = RawSegment::new(&header, bytes).find_batch(HEADER_PAGE_BYTES as u64)?.header;
+        // The first one's header is enough to know where the segment begins.
+        let found = first.unwrap_or(found);
         header.first_seq = found.first_seq;
         Some(Self { page_crc: found.prev_chain, header, header_whole: false, bytes })
     }
@@ -80,6 +88,18 @@ impl<'a> Salvage<'a> {
         }
     }
 
+    /// Every whole batch or block, wherever it stands.
+    pub(crate) fn batches(&self) -> Vec<Batch> {
+        if self.header.kind == SegmentKind::Compressed {
+            let blocks = find_blocks(self.bytes, self.page_crc);
+            return blocks.into_iter().map(|(_, _, batch)| batch).collect();
+        }
+        let segment = RawSegment::new(&self.header, self.bytes);
+        let places = segment.headers(HEADER_PAGE_BYTES as u64);
+        let whole = places.filter_map(|(offset, _)| segment.whole_batch(offset).ok());
+        whole.filter_map(|found| found.to_batch().ok()).collect()
+    }
+
     fn raw_pieces(&self, limit: u64) -> Vec<Piece> {
         let segment = RawSegment::new(&self.header, self.bytes);
         let mut at = Expected::first(&self.header);
@@ -89,22 +109,15 @@ impl<'a> Salvage<'a> {
         let mut pieces = Vec::new();
         while at.seq < limit {
             let why = match segment.batch_at(&at) {
-                Ok(found) => {
-                    let batch = Batch::from_payload(
-                        found.header.first_seq,
-                        found.header.committed_ms,
-                        found.payload.into(),
-                    );
-                    match batch {
-                        Ok(batch) if batch.end_seq() == found.header.end_seq() => {
-                            at = at.after(&found.header);
-                            pieces.push(Piece::Whole(batch));
-                            continue;
-                        }
-                        Ok(_) => "the batch holds another number of frames".to_owned(),
-                        Err(error) => error.to_string(),
+                Ok(found) => match found.to_batch() {
+                    Ok(batch) if batch.end_seq() == found.header.end_seq() => {
+                        at = at.after(&found.header);
+                        pieces.push(Piece::Whole { batch, end: at.offset });
+                        continue;
                     }
-                }
+                    Ok(_) => "the batch holds another number of frames".to_owned(),
+                    Err(error) => error.to_string(),
+                },
                 Err(why) => why.to_owned(),
             };
             let Some((offset, header)) = later_batch(&segment, &at, limit) else {
@@ -130,10 +143,31 @@ impl<'a> Salvage<'a> {
             }
             at = offset + len as u64;
             if batch.first_seq() < limit {
-                pieces.push(Piece::Whole(batch));
+                pieces.push(Piece::Whole { batch, end: at });
             }
         }
         pieces
+    }
+
+    /// One past the last sequence of a compressed segment, as its footer says.
+    pub(crate) fn stated_end(&self) -> Option<u64> {
+        let compressed = self.header.kind == SegmentKind::Compressed;
+        compressed.then(|| footer_end_seq(self.bytes, self.page_crc)).flatten()
+    }
+
+    /// Whether the first batch or block tells with which sequence the segment begins.
+    pub(crate) fn begins_whole(&self) -> bool {
+        let at = HEADER_PAGE_BYTES as u64;
+        match self.header.kind {
+            SegmentKind::Raw => {
+                let segment = RawSegment::new(&self.header, self.bytes);
+                segment.headers(at).next().is_some_and(|(offset, _)| offset == at)
+            }
+            SegmentKind::Compressed => {
+                let blocks = find_blocks(self.bytes, self.page_crc);
+                blocks.first().is_some_and(|(offset, ..)| *offset == at)
+            }
+        }
     }
 
     /// Why a compressed segment cannot be read the ordinary way, if it cannot.
@@ -155,6 +189,11 @@ impl<'a> Salvage<'a> {
         }
         None
     }
+}
+
+/// How many frames so many bytes can hold.
+pub(crate) fn frames_max(bytes: u64) -> u64 {
+    bytes.div_ceil(FRAME_HEADER_BYTES as u64)
 }
 
 /// Behind damage at `at` the first whole batch that goes on with the sequence; or the header of one

@@ -5,8 +5,8 @@ use std::io;
 
 use crate::disk::File;
 use crate::format::{
-    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, HEADER_PAGE_BYTES,
-    HeaderError, SegmentHeader, align_batch,
+    BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, BATCH_MAGIC, Batch, BatchHeader, FrameError,
+    HEADER_PAGE_BYTES, HeaderError, SegmentHeader, align_batch,
 };
 
 /// Reads and checks the header page of a segment file.
@@ -79,6 +79,13 @@ pub struct ScannedBatch<'a> {
     pub header: BatchHeader,
     /// Its payload; the batch's checksum holds.
     pub payload: &'a [u8],
+}
+
+impl ScannedBatch<'_> {
+    /// Its frames, each checked.
+    pub(crate) fn to_batch(self) -> Result<Batch, FrameError> {
+        Batch::from_payload(self.header.first_seq, self.header.committed_ms, self.payload.into())
+    }
 }
 
 const PAST_THE_END: &str = "past the end of the segment";
@@ -171,6 +178,13 @@ impl<'a> RawSegment<'a> {
     }
 }
 
+/// Chunk by chunk, for this runs over whole segments at every open.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    let zero = |chunk: &[u8; 64]| chunk.iter().fold(0u8, |any, &byte| any | byte) == 0;
+    chunks.iter().all(zero) && rest.iter().all(|&byte| byte == 0)
+}
+
 /// Reads a whole file into memory.
 pub fn read_whole(file: &dyn File) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.len()?)
@@ -238,6 +252,16 @@ mod tests {
             count += 1;
         }
         (count, expected)
+    }
+
+    #[test]
+    fn a_single_bit_anywhere_is_not_zero() {
+        assert!(is_zero(&[0; 200]));
+        for at in 0..200 {
+            let mut bytes = [0u8; 200];
+            bytes[at] = 0x80;
+            assert!(!is_zero(&bytes), "{at}");
+        }
     }
 
     #[test]

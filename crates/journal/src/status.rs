@@ -9,8 +9,10 @@ pub struct Status {
     pub segments: usize,
     /// How many of them are compressed.
     pub segments_compressed: usize,
-    /// Bytes of all segment files, the prepared one included.
+    /// Bytes of all segment files, the prepared one and those set aside included.
     pub bytes: u64,
+    /// Bytes of the files that were set aside.
+    pub bytes_aside: u64,
     /// The oldest sequence kept.
     pub first_seq: u64,
     /// One past the last durable sequence.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::program::run;
 
-const COMMANDS: [(&str, &[&str]); 12] = [
+const COMMANDS: [(&str, &[&str]); 13] = [
     ("inhale", &[]),
     ("serve", &["serve"]),
     ("config", &["config"]),
@@ -17,6 +17,7 @@ const COMMANDS: [(&str, &[&str]); 12] = [
     ("journal", &["journal"]),
     ("journal-check", &["journal", "check"]),
     ("journal-repair", &["journal", "repair"]),
+    ("journal-discard", &["journal", "discard"]),
     ("journal-rebuild", &["journal", "rebuild"]),
 ];
 

@@ -19,6 +19,7 @@ mod listening;
 mod load_runs;
 mod loading;
 mod lost_end;
+mod misplaced;
 mod mistakes;
 mod mounted;
 mod needs;

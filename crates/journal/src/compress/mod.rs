@@ -11,18 +11,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::aside;
 use crate::disk::{Disk, File};
 use crate::error::ReadError;
-use crate::format::{FrameView, SegmentHeader, SegmentKind};
+use crate::format::{Batch, FrameView, SegmentHeader, SegmentKind};
 use crate::ledger::Place;
 use crate::limits::READ_WINDOW_BYTES;
 use crate::prepare::remove_if_there;
+use crate::proof::Proof;
 use crate::reader::RawReader;
-use crate::scan::read_header;
+use crate::scan::{RawSegment, read_header};
 
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader};
 pub use packed::Packed;
-pub(crate) use packed::find_blocks;
+pub(crate) use packed::{find_blocks, footer_end_seq};
 pub use table::{FOOTER_BYTES, TABLE_ENTRY_BYTES, TableEntry};
 pub use writer::PackedWriter;
 
@@ -61,10 +63,14 @@ pub struct Compressed {
 /// Replaces a sealed raw segment by a compressed one that holds its frames below `end_seq`, the
 /// first sequence of the segment after it. A crash at any point leaves one of the two. One that took
 /// the raw one's place before, and of which only the directory's sync failed, is taken as it is.
+///
+/// `later` are the segments behind it. A raw file with frames past `end_seq` that none of them holds
+/// is kept aside before it is replaced.
 pub fn compress_segment(
     disk: &dyn Disk,
     header: &SegmentHeader,
     end_seq: u64,
+    later: &[SegmentHeader],
     level: i32,
 ) -> Result<Compressed, CompressError> {
     let segment = header.number;
@@ -75,7 +81,7 @@ pub fn compress_segment(
         return Ok(compressed);
     }
     let source = Arc::new(header.clone());
-    let mut reader = RawReader::new(source.clone(), file, READ_WINDOW_BYTES);
+    let mut reader = RawReader::new(source.clone(), file.clone(), READ_WINDOW_BYTES);
     let place = Place { header: source, end_seq: Some(end_seq), active: None };
     replace_segment(disk, header, level, |writer| {
         while reader.at.seq < end_seq {
@@ -86,8 +92,30 @@ pub fn compress_segment(
                 writer.push(frame, batch.committed_ms())?;
             }
         }
-        Ok(())
+        keep_unproven(disk, header, &*file, reader.at.offset, later)
     })
+}
+
+/// What stands from `offset` on is not put into the compressed segment: an opening has copied it
+/// into a later one, or nobody knows what it is.
+fn keep_unproven(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    file: &dyn File,
+    offset: u64,
+    later: &[SegmentHeader],
+) -> Result<(), CompressError> {
+    let rest = usize::try_from(file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0u8; rest];
+    file.read_exact_at(&mut bytes, offset)?;
+    let segment = RawSegment::new(header, &bytes);
+    let whole = segment.headers(0).filter_map(|(offset, _)| segment.whole_batch(offset).ok());
+    let batches: Vec<Batch> = whole.filter_map(|found| found.to_batch().ok()).collect();
+    if !Proof::new(disk, later.to_vec()).holds(&batches)? {
+        let kept = aside::Names::new(disk)?.take(&header.file_name());
+        aside::keep_copy(disk, &header.file_name(), &kept).map_err(std::io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// What an earlier compression has put in the place of the segment with this raw header, if one has.
@@ -144,7 +172,7 @@ fn write_verified(
     level: i32,
     fill: impl FnOnce(&mut PackedWriter) -> Result<(), CompressError>,
 ) -> Result<Compressed, CompressError> {
-    remove_if_there(disk, tmp)?;
+    aside::make_way(disk, tmp)?;
     let header = SegmentHeader { kind: SegmentKind::Compressed, ..header.clone() };
     let mut writer = PackedWriter::create(disk.create(tmp)?, &header, level)?;
     fill(&mut writer)?;

@@ -173,6 +173,11 @@ fn decode(header: &BlockHeader, stored: &[u8]) -> Result<Batch, &'static str> {
     unpack(header, &raw).ok_or("the block does not unpack")
 }
 
+/// One past the last sequence of a compressed segment in memory, if its footer is whole.
+pub(crate) fn footer_end_seq(bytes: &[u8], page_crc: u32) -> Option<u64> {
+    Some(Footer::parse(bytes.last_chunk()?, page_crc)?.end_seq)
+}
+
 /// Every whole block in the bytes of a compressed segment's file, without its table: what can be
 /// saved of a damaged one. Each with its offset and its length in bytes.
 pub(crate) fn find_blocks(bytes: &[u8], page_crc: u32) -> Vec<(u64, usize, Batch)> {

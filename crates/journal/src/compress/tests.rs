@@ -71,7 +71,7 @@ fn every_frame_is_found_again_by_its_sequence() {
     let disk = SimDisk::new(1);
     let (header, frames) = raw_segment(&disk, 1);
     let end_seq = header.first_seq + frames.len() as u64;
-    let compressed = compress_segment(&disk, &header, end_seq, 3).expect("compress");
+    let compressed = compress_segment(&disk, &header, end_seq, &[], 3).expect("compress");
     assert_eq!(compressed.frames, frames.len() as u64);
     assert!(compressed.file_bytes < header.segment_bytes);
     let packed = open(&disk, &compressed.header).expect("open");
@@ -103,7 +103,7 @@ fn frames_that_the_next_segment_supersedes_are_left_out() {
             reader.pass(&batch);
         }
     };
-    let compressed = compress_segment(&disk, &header, last_batch, 3).expect("compress");
+    let compressed = compress_segment(&disk, &header, last_batch, &[], 3).expect("compress");
     assert_eq!(open(&disk, &compressed.header).expect("open").end_seq(), last_batch);
 }
 
@@ -112,7 +112,7 @@ fn a_flip_of_any_bit_is_found_or_harmless() {
     let disk = SimDisk::new(1);
     let (header, frames) = raw_segment(&disk, 3);
     let end_seq = header.first_seq + frames.len() as u64;
-    let compressed = compress_segment(&disk, &header, end_seq, 3).expect("compress");
+    let compressed = compress_segment(&disk, &header, end_seq, &[], 3).expect("compress");
     let (name, header) = (header.file_name(), compressed.header);
     let mut rng = Rng::new(4);
     for _ in 0..300 {
@@ -148,7 +148,7 @@ fn a_crash_at_any_point_leaves_the_raw_or_the_compressed_segment() {
         let (header, frames) = raw_segment(&disk, 3);
         let end_seq = header.first_seq + frames.len() as u64;
         disk.halt_in(seed % 30);
-        let outcome = compress_segment(&disk, &header, end_seq, 1);
+        let outcome = compress_segment(&disk, &header, end_seq, &[], 1);
         disk.crash(if seed % 3 == 0 { Crash::Kill } else { Crash::Power });
         let file = disk.open(&header.file_name()).expect("one of the two is there");
         let found = crate::scan::read_header(&*file).expect("alive").expect("a whole header");
@@ -156,7 +156,7 @@ fn a_crash_at_any_point_leaves_the_raw_or_the_compressed_segment() {
             assert_eq!(open(&disk, &found).expect("open").end_seq(), end_seq, "seed {seed}");
         } else {
             assert!(outcome.is_err(), "seed {seed}: what was done stays");
-            compress_segment(&disk, &found, end_seq, 1).expect("the raw segment is whole");
+            compress_segment(&disk, &found, end_seq, &[], 1).expect("the raw segment is whole");
         }
         kinds.insert(format!("{:?}", found.kind));
     }
@@ -169,7 +169,7 @@ fn a_damaged_source_is_not_replaced() {
     let (header, frames) = raw_segment(&disk, 3);
     disk.flip_bit(&header.file_name(), 20_000, 1);
     let end_seq = header.first_seq + frames.len() as u64;
-    let outcome = compress_segment(&disk, &header, end_seq, 1);
+    let outcome = compress_segment(&disk, &header, end_seq, &[], 1);
     assert!(
         matches!(outcome, Err(CompressError::Source(ReadError::Damaged { .. }))),
         "{outcome:?}"
@@ -182,7 +182,7 @@ fn blocks_are_found_without_the_table() {
     let disk = SimDisk::new(1);
     let (header, frames) = raw_segment(&disk, 3);
     let end_seq = header.first_seq + frames.len() as u64;
-    let compressed = compress_segment(&disk, &header, end_seq, 3).expect("compress");
+    let compressed = compress_segment(&disk, &header, end_seq, &[], 3).expect("compress");
     let packed = open(&disk, &compressed.header).expect("open");
     let second = packed.table()[1].offset;
     disk.flip_bit(&header.file_name(), second + 60, 0);

@@ -47,10 +47,16 @@ pub struct Identity {
     pub inode: u64,
 }
 
-/// One directory. Names are flat: no separators.
+/// The one folder in the directory, for files that were set aside. A name in it is written
+/// `set-aside/NAME`.
+pub const ASIDE: &str = "set-aside";
+
+/// One directory. Names are flat, apart from those in [`ASIDE`].
 pub trait Disk: Send + Sync {
-    /// Names of the files in the directory, in any order.
+    /// Names of the files in the directory, in any order, without those set aside.
     fn list(&self) -> io::Result<Vec<String>>;
+    /// Names in [`ASIDE`], in any order, without the folder; none when it is missing.
+    fn list_aside(&self) -> io::Result<Vec<String>>;
     /// Creates a file that must not exist yet, open for reading and writing.
     fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
     /// Opens a file that exists, for reading and writing.
@@ -61,6 +67,9 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals so far durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Makes [`ASIDE`] if it is missing, and the changes in it durable. The folder itself, and what
+    /// was moved out of the directory, are durable only after [`Disk::sync_dir`].
+    fn sync_aside(&self) -> io::Result<()>;
     /// Free and total bytes.
     fn space(&self) -> io::Result<Space>;
     /// The file that now has this name.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Disk, File, Identity, Lock, Space, check_same};
+use super::{ASIDE, Disk, File, Identity, Lock, Space, check_same};
 
 /// A directory opened once; every name is resolved against its descriptor, so that no two names are
 /// ever looked for in different directories. [`Lock::check_in_place`] notices that it was renamed.
@@ -43,6 +43,26 @@ impl RealDisk {
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(fs::File::from(fd))
     }
+
+    fn open_aside(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(rustix::fs::openat(&self.dir, ASIDE, flags, Mode::empty())?)
+    }
+}
+
+/// Names in a directory, without itself, the one above, and [`ASIDE`].
+fn names(dir: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        // The journal writes no name that is not UTF-8.
+        if let Ok(name) = entry.file_name().to_str()
+            && ![".", "..", ASIDE].contains(&name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Syncs the directories above within the file system, whoever has made them, so that a power cut
@@ -65,18 +85,15 @@ fn sync_parents(path: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.dir)? {
-            let entry = entry?;
-            // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
-                names.push(name.to_owned());
-            }
+        names(&self.dir)
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<String>> {
+        match self.open_aside() {
+            Ok(aside) => names(&aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
-        Ok(names)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
@@ -97,6 +114,14 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.dir)?)
+    }
+
+    fn sync_aside(&self) -> io::Result<()> {
+        match rustix::fs::mkdirat(&self.dir, ASIDE, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(rustix::fs::fsync(self.open_aside()?)?)
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use journal::check::check;
+use journal::check::{Loss, check};
 use journal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader, segment_file_name};
 use journal::repair::{RepairAction, RepairError, RepairPlan, plan, repair};
 use journal::{FrameKind, OpenError};
@@ -113,12 +113,12 @@ fn repro_a_missing_segment_that_held_nothing_of_its_own_could_not_be_repaired() 
 fn repro_a_missing_segment_behind_an_unreadable_oldest_could_not_be_repaired() {
     let disk = spoilt(&three_lives(), 1);
     disk.take_away(&segment_file_name(2));
-    check_mended(&disk, &[3, 4], &[]);
+    check_mended(&disk, &[3, 4], &[1, 2]);
 }
 
 #[test]
 fn a_kill_in_a_repair_leaves_something_to_repair_or_nothing() {
-    fn check_kills(disk: &Arc<MemoryDisk>, kept: &[u64]) {
+    fn check_kills(disk: &Arc<MemoryDisk>, kept: &[u64], lost: &[u64]) {
         for steps in 0.. {
             let killed = disk.copy();
             let plan_before = plan(&*killed).expect("a plan");
@@ -129,18 +129,18 @@ fn a_kill_in_a_repair_leaves_something_to_repair_or_nothing() {
             assert_eq!(sound, try_open(after.copy(), options()).is_ok(), "killed after {steps}");
             let plan_after = plan(&*after).expect("a plan");
             repair(&*after, &plan_after).expect("repaired");
-            check_whole(&after, kept, &[], &format!("killed after {steps}"));
+            check_whole(&after, kept, lost, &format!("killed after {steps}"));
             if !killed.is_dead() {
                 break;
             }
         }
     }
-    check_kills(&spoilt(&three_lives(), 3), &[1, 2, 3]);
-    check_kills(&spoilt(&three_lives(), 2), &[1, 2, 3, 4]);
+    check_kills(&spoilt(&three_lives(), 3), &[1, 2, 3], &[]);
+    check_kills(&spoilt(&three_lives(), 2), &[1, 2, 3, 4], &[]);
     let disk = spoilt(&three_lives(), 1);
-    check_kills(&disk, &[2, 3, 4]);
+    check_kills(&disk, &[2, 3, 4], &[1]);
     disk.take_away(&segment_file_name(2));
-    check_kills(&disk, &[3, 4]);
+    check_kills(&disk, &[3, 4], &[1, 2]);
 }
 
 #[test]
@@ -203,4 +203,72 @@ fn repro_a_store_without_any_used_segment_was_found_sound() {
     assert!(matches!(try_open(disk, options()), Err(OpenError::NoSegments)));
     let spoilt = (1..=3).fold(three_lives(), |disk, n| spoilt(&disk, n));
     check_nothing_left(&spoilt);
+}
+
+/// Of what was cut off nothing tells how much it was; that it may be something has to be said.
+#[test]
+fn repro_a_truncated_newest_segment_lost_nothing_in_a_check() {
+    // Segment 2 still holds what segment 3 has copied from it, so that one usage is lost.
+    fn check_cut(len: usize, is_bounded: bool) {
+        let disk = three_lives().damaged(&segment_file_name(3), |bytes| bytes.truncate(len));
+        let report = check(&*disk, &mut |_, _| {}).expect("checkable");
+        assert!(!report.is_sound());
+        assert!(report.torn.is_none(), "not what a crash leaves");
+        let Loss { at_least, at_most } = report.loss();
+        assert!(at_least <= 1 && at_most.is_none_or(|most| 1 <= most), "{len}: {report:?}");
+        assert_eq!(at_most.is_some(), is_bounded, "{len}: {report:?}");
+    }
+    let second = second_batch(&three_lives().bytes(&segment_file_name(3)));
+    check_cut(second + 100, true);
+    check_cut(second, true);
+    check_cut(4200, false);
+    check_cut(4096, false);
+    check_cut(100, false);
+    check_cut(0, false);
+    // Control: where zeros follow the last batch, nothing came after it.
+    let disk = three_lives().damaged(&segment_file_name(3), |bytes| bytes.truncate(9000));
+    let report = check(&*disk, &mut |_, _| {}).expect("checkable");
+    assert!(!report.is_sound(), "the file is cut");
+    assert_eq!(report.loss(), Loss { at_least: 0, at_most: Some(0) });
+}
+
+/// A compressed segment ends the journal after a repair of the newest. Its footer says how far it went.
+#[test]
+fn the_last_blocks_of_a_compressed_newest_segment_are_counted() {
+    let mended = || {
+        let disk = three_lives().damaged(&segment_file_name(3), |bytes| {
+            bytes[4096 + BATCH_HEADER_BYTES] ^= 1;
+        });
+        repair(&*disk, &plan(&*disk).expect("a plan")).expect("repaired");
+        disk
+    };
+    let loss = |disk: &MemoryDisk| check(disk, &mut |_, _| {}).expect("checkable").loss();
+    let disk = mended().damaged(&segment_file_name(3), |bytes| bytes[4096 + 50] ^= 1);
+    assert_eq!(loss(&disk), Loss { at_least: 2, at_most: Some(2) });
+    let disk = disk.damaged(&segment_file_name(3), |bytes| {
+        let footer = bytes.len() - 20;
+        bytes[footer] ^= 1;
+    });
+    assert_eq!(loss(&disk), Loss { at_least: 0, at_most: None });
+}
+
+/// Of segment 2 nothing can be read but its last batch, which segment 3 has copied: it begins where
+/// that does, was passed over, and the journal did not open after a repair.
+#[test]
+fn repro_a_segment_with_nothing_but_what_the_next_one_copied_could_not_be_repaired() {
+    let disk = MemoryDisk::new();
+    let (journal, _) = open(&disk);
+    for n in 1..=6 {
+        commit(&journal, &[&[n; 3500]]);
+    }
+    drop(journal);
+    let disk = disk.copy();
+    drop(open(&disk));
+    let disk = disk.copy();
+    assert_eq!(disk.segments().len(), 3);
+    let disk = disk.damaged(&segment_file_name(2), |bytes| {
+        let last = 4096 + 2 * (second_batch(bytes) - 4096);
+        bytes[..last].fill(0x5a);
+    });
+    check_mended(&disk, &[1, 2, 3, 6], &[4, 5]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use journal::disk::SimDisk;
+use journal::disk::{Disk, SimDisk};
 use journal::{Journal, Options, ReadError};
 
 use crate::helpers::{ManualClock, commit, options, usages};
@@ -134,6 +134,71 @@ fn damage_in_an_old_segment_is_reported_and_the_segment_is_left_alone() {
     assert!(disk.bytes(&name) == before && before[12] == 1, "still raw, still damaged");
     assert!(journal.status().housekeeping_failure.expect("said").contains("segment 1"));
     assert_eq!(usages(&journal, 3), all[2..]);
+}
+
+/// A segment whose times cannot be read was kept for ever, and everything behind it. Once the segment
+/// behind it has expired, it has expired, too; but what it is has to be certain.
+#[test]
+fn repro_a_damaged_segment_ended_retention() {
+    fn check(damage: fn(&mut Vec<u8>), aside: bool, compress: bool) {
+        let compress_level = compress.then_some(1);
+        let Setting { disk, clock, journal } = setting(Options { compress_level, ..retaining() });
+        while journal.housekeep_once().compressed.is_some() {}
+        let name = disk.segments()[0].clone();
+        let mut bytes = disk.bytes(&name);
+        damage(&mut bytes);
+        disk.put(&name, bytes.clone());
+        clock.advance(HOUR_MS);
+        assert_eq!(journal.housekeep_once().removed, 0, "too young");
+        assert!(disk.bytes(&name) == bytes);
+        clock.advance(5 * HOUR_MS);
+        assert!(journal.housekeep_once().removed >= 4, "it and those behind it");
+        assert!(!disk.segments().contains(&name));
+        let kept = if aside { vec![name.clone()] } else { Vec::new() };
+        assert_eq!(disk.list_aside().expect("lists"), kept);
+        let told = journal.status().housekeeping_failure.expect("it is told");
+        assert!(told.contains("segment 1 has expired"), "{told}");
+    }
+    for compress in [false, true] {
+        check(|bytes| bytes[4096 + 20] ^= 1, false, false);
+        check(|bytes| bytes.truncate(4200), false, compress);
+        check(|bytes| bytes[100] ^= 1, true, compress);
+        check(|bytes| bytes.fill(7), true, compress);
+    }
+}
+
+/// What stands in a raw segment past the end that it has for the journal is copied by an opening into
+/// the next one. Where it is not, it is kept.
+#[test]
+fn a_compression_keeps_what_the_later_segments_do_not_hold() {
+    fn check(damage_copy: bool, expected: usize) {
+        let disk = MemoryDisk::new();
+        let raw = || Options { compress_level: None, retain: None, ..retaining() };
+        let open =
+            |options| Journal::open(disk.clone(), ManualClock::new(), options).expect("opens").0;
+        let journal = open(raw());
+        for n in 0..3u8 {
+            commit(&journal, &[&[n; 1500]]);
+        }
+        // Killed: the next opening copies the last batch.
+        drop(journal);
+        let journal = open(raw());
+        for n in 3..9u8 {
+            commit(&journal, &[&[n; 1500]]);
+        }
+        let second = disk.segments()[1].clone();
+        drop(journal);
+        let journal = open(Options { compress_level: Some(1), ..raw() });
+        if damage_copy {
+            let mut bytes = disk.bytes(&second);
+            bytes[4096 + 200] ^= 1;
+            disk.put(&second, bytes);
+        }
+        assert_eq!(journal.housekeep_once().compressed, Some(1));
+        assert_eq!(disk.list_aside().expect("lists").len(), expected);
+    }
+    check(false, 0);
+    check(true, 1);
 }
 
 /// Whichever sync of a compression fails, also the directory's after the new file has taken the old

@@ -9,6 +9,8 @@ mod helpers;
 mod housekeeping;
 mod lost_end;
 mod memory;
+mod misplaced;
+mod misuse;
 mod recovery;
 mod repair;
 mod room;

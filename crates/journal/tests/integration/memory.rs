@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use journal::disk::{Disk, File, Identity, Lock, Space};
+use journal::disk::{ASIDE, Disk, File, Identity, Lock, Space};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
@@ -77,7 +77,8 @@ impl MemoryDisk {
     /// Names of the segment files, in order.
     pub(crate) fn segments(&self) -> Vec<String> {
         let names = guard(&self.files).keys().cloned().collect::<Vec<_>>();
-        names.into_iter().filter(|name| name.ends_with(".seg")).collect()
+        let is_segment = |name: &String| journal::format::segment_number(name).is_some();
+        names.into_iter().filter(is_segment).collect()
     }
 
     pub(crate) fn syncs(&self) -> usize {
@@ -140,7 +141,17 @@ struct MemoryFile {
 
 impl Disk for MemoryDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(guard(&self.files).keys().cloned().collect())
+        let files = guard(&self.files);
+        Ok(files.keys().filter(|name| !name.starts_with(ASIDE)).cloned().collect())
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<String>> {
+        let aside = |name: &String| Some(name.strip_prefix(ASIDE)?.strip_prefix('/')?.to_owned());
+        Ok(guard(&self.files).keys().filter_map(aside).collect())
+    }
+
+    fn sync_aside(&self) -> io::Result<()> {
+        self.state.sync()
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {

@@ -157,7 +157,7 @@ fn flips_cost_what_the_plan_says() {
         let plan = sample.mend();
         lossy += usize::from(plan.steps.iter().any(|step| !step.lost.is_empty()));
         for step in &plan.steps {
-            let cut = step.cut_file.as_ref().expect("the file was there");
+            let cut = step.aside_file.as_ref().expect("the file was there");
             assert!(sample.disk.open(cut).is_ok(), "{cut}");
         }
     }
@@ -202,7 +202,7 @@ fn a_missing_segment_becomes_a_known_gap() {
         let [lost] = &plan.steps[0].lost[..] else { panic!("{plan:?}") };
         assert!((gone.first_seq..gone.end_seq).contains(&lost.start), "{plan:?}");
         assert_eq!(lost.end, gone.end_seq, "{plan:?}");
-        assert_eq!((plan.steps[0].frames_kept, &plan.steps[0].cut_file), (0, &None));
+        assert_eq!((plan.steps[0].frames_kept, &plan.steps[0].aside_file), (0, &None));
     }
 }
 

@@ -66,10 +66,11 @@ impl Damaged {
         let lost: Vec<u64> =
             plan.steps.iter().flat_map(|step| step.lost.clone()).flatten().collect();
         assert_eq!(report.lost_before(), lost.len() as u64, "a check counts what is lost");
-        // The cut bytes lie in the file beside.
+        // The segments as they were are set aside.
         for (file, bytes) in &self.before {
-            let cut = PathBuf::from(format!("{}.cut", file.display()));
-            assert!(std::fs::read(&cut).expect("kept") == *bytes, "{}", cut.display());
+            let folder = self.config.journal_dir().join("set-aside");
+            let kept = folder.join(file.file_name().expect("a file"));
+            assert!(std::fs::read(&kept).expect("kept") == *bytes, "{}", kept.display());
         }
         lost
     }

@@ -18,7 +18,7 @@ use directory::{Directory, Inode};
 use image::Image;
 pub use rng::Rng;
 
-use super::{Disk, File, Identity, Lock, Space, check_same};
+use super::{ASIDE, Disk, File, Identity, Lock, Space, check_same};
 
 /// How the running system ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,7 +354,20 @@ impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let state = self.state();
         state.check_alive(state.life)?;
-        Ok(state.directory.names().cloned().collect())
+        Ok(state.directory.names().filter(|name| !name.starts_with(ASIDE)).cloned().collect())
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.check_alive(state.life)?;
+        let aside = |name: &String| Some(name.strip_prefix(ASIDE)?.strip_prefix('/')?.to_owned());
+        Ok(state.directory.names().filter_map(aside).collect())
+    }
+
+    fn sync_aside(&self) -> io::Result<()> {
+        // The folder's entries are among the directory's, so that only `sync_dir` helps.
+        let state = self.state();
+        state.check_alive(state.life)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
