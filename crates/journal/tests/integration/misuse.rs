@@ -406,7 +406,7 @@ fn damage_at_random(rng: &mut Rng, disk: &MemoryDisk) -> String {
     let end = written(&bytes).max(1);
     let (from, len) = (rng.index(end), 1 + rng.index(3000));
     let to = (from + len).min(bytes.len());
-    let what = match rng.below(8) {
+    let what = match rng.below(9) {
         0 | 1 => {
             bytes[from] ^= 1 << rng.below(8);
             "flip"
@@ -422,6 +422,13 @@ fn damage_at_random(rng: &mut Rng, disk: &MemoryDisk) -> String {
         5 => {
             bytes.truncate(from);
             "cut"
+        }
+        // Blocks of a file system that stand where others did.
+        7 => {
+            let len = bytes.len();
+            bytes.drain(from / 8 * 8..to / 8 * 8);
+            bytes.resize(len, 0);
+            "splice"
         }
         6 => {
             swap(disk, &name, &names[rng.index(names.len())]);
