@@ -224,8 +224,8 @@ pub fn check(
     check_up_to(disk, None, progress)
 }
 
-/// The same, held against a record of how far the journal was durable: one past the last sequence, as
-/// far as anybody knows.
+/// The same, compared with a record of how far the journal was durable: one past the last sequence
+/// that the record knows.
 pub fn check_up_to(
     disk: &dyn Disk,
     durable_at_least: Option<u64>,

@@ -186,17 +186,18 @@ fn judge(store: &Store, disk: &Arc<MemoryDisk>, what: &str) -> Outcome {
     outcome.destroyed += before.difference(&intact(&started)).count();
     let found = check_now(disk, None);
     let witnessed = check_now(disk, Some(store.end()));
-    let mended = disk.copy();
-    match plan(&*mended) {
+    let repaired = disk.copy();
+    match plan(&*repaired) {
         Err(_) => assert!(outcome.refused, "{what}: what cannot be repaired does not start"),
         Ok(plan) => {
-            repair(&*mended, &plan).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
-            outcome.destroyed += before.difference(&intact(&mended)).count();
-            let after = check_now(&mended, None);
+            repair(&*repaired, &plan).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
+            outcome.destroyed += before.difference(&intact(&repaired)).count();
+            let after = check_now(&repaired, None);
             assert!(after.is_sound(), "{what}: one repair is enough\n{plan:?}\n{after:?}");
-            let (journal, _) =
-                store.try_open(&mended).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
-            outcome.destroyed += before.difference(&intact(&mended)).count();
+            let (journal, _) = store
+                .try_open(&repaired)
+                .unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
+            outcome.destroyed += before.difference(&intact(&repaired)).count();
             let kept = chain_frames(&journal);
             assert!(kept.is_subset(&store.frames) || kept.len() > store.frames.len(), "{what}");
             let gone = store
