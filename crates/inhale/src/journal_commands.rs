@@ -278,7 +278,7 @@ fn print_aside(files: &[AsideFile]) {
 
 fn misplaced_text(file: &Misplaced) -> String {
     let holds = match file.holds {
-        Holds::Segment(segment) => format!("holds segment {segment}, intact or the best there is"),
+        Holds::Segment(segment) => format!("holds segment {segment}"),
         Holds::Copy(segment) => format!("is a copy of segment {segment}, which is in its place"),
         Holds::Version(segment) => format!(
             "is another version of segment {segment}, with frames that the one in its place lacks"

@@ -22,7 +22,7 @@ use crate::check::{
 use crate::compress::{CompressError, PackedWriter, replace_segment};
 use crate::disk::Disk;
 use crate::error::{OpenError, opening};
-use crate::format::{FrameKind, FrameView, SegmentHeader, segment_file_name};
+use crate::format::{FrameKind, FrameView, SegmentHeader, SegmentKind, segment_file_name};
 use crate::identify::MOVED_SUFFIX;
 use crate::mark;
 use crate::meta::StoreMeta;
@@ -366,23 +366,22 @@ fn header_for(
     if let Some(header) = whole(link) {
         return Ok(SegmentHeader { previous: previous.unwrap_or(header.previous), ..header });
     }
-    let earlier = chain.links[..index].iter().rev().find_map(whole);
-    let later = chain.links[index + 1..].iter().find_map(whole);
-    let fitting = match &link.state {
-        State::Guessed(header) => header.clone(),
-        _ => match earlier.clone().or(later) {
-            Some(neighbour) => neighbour,
-            None => unknown_header(&StoreMeta::load(disk)?),
-        },
+    // A raw segment's batches tell its epoch; without those it is that of a neighbour.
+    let known = |link: &Link| match &link.state {
+        State::Guessed(header) if header.kind == SegmentKind::Raw => Some(header.clone()),
+        _ => whole(link),
+    };
+    let earlier = chain.links[..index].iter().rev().find_map(known);
+    let neighbour = earlier.or_else(|| chain.links[index + 1..].iter().find_map(known));
+    let fitting = match (&link.state, neighbour) {
+        (State::Guessed(header), None) => header.clone(),
+        (State::Guessed(header), _) if header.kind == SegmentKind::Raw => header.clone(),
+        (State::Guessed(header), Some(near)) => {
+            SegmentHeader { epoch: near.epoch, ..header.clone() }
+        }
+        (_, Some(near)) => near,
+        (_, None) => unknown_header(&StoreMeta::load(disk)?),
     };
     let previous = previous.unwrap_or(0);
-    Ok(SegmentHeader {
-        number: link.number,
-        previous,
-        source: previous,
-        // Epochs never fall along the chain.
-        epoch: earlier.map_or(fitting.epoch, |header| header.epoch.max(fitting.epoch)),
-        first_seq,
-        ..fitting
-    })
+    Ok(SegmentHeader { number: link.number, previous, source: previous, first_seq, ..fitting })
 }

@@ -201,7 +201,12 @@ pub(crate) fn frames_max(bytes: u64) -> u64 {
 fn later_batch(segment: &RawSegment<'_>, at: &Expected, limit: u64) -> Option<(u64, BatchHeader)> {
     let later = || {
         let seqs = at.seq..limit;
-        segment.headers(at.offset + 1).filter(move |(_, found)| seqs.contains(&found.first_seq))
+        let later = segment.headers(at.offset);
+        let later = later.filter(move |(_, found)| seqs.contains(&found.first_seq));
+        // At the very place a batch may stand that does not go on with the one before.
+        later.filter(|(offset, found)| {
+            *offset > at.offset || found.first_seq > at.seq || found.prev_chain != at.chain
+        })
     };
     let whole = later().find(|&(offset, _)| segment.whole_batch(offset).is_ok());
     whole.or_else(|| later().find(|(_, header)| header.first_seq > at.seq))

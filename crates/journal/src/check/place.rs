@@ -204,7 +204,7 @@ impl Finder<'_> {
             let Candidate { file, bytes, header } = best;
             places.entries.insert(number, Entry { file, bytes, header: Ok(header) });
         }
-        for (number, entry) in self.place_headerless(&mut places.entries)? {
+        for (number, entry) in self.place_headerless(&mut places.entries, &mut aside)? {
             match self.vacated(&places.entries, number, &entry)? {
                 Some(number) => drop(places.entries.insert(number, entry)),
                 None => aside.push((entry.file, Holds::Unknown)),
@@ -243,8 +243,13 @@ impl Finder<'_> {
     }
 
     /// Puts those without a header page where their sequences belong: under their own number, or the
-    /// free one between the segments before and after. Returns those that tell no sequence.
-    fn place_headerless(&mut self, entries: &mut Entries) -> Result<Vec<(u64, Entry)>, OpenError> {
+    /// free one between the segments before and after; those that belong nowhere to those set aside.
+    /// Returns those that tell no sequence.
+    fn place_headerless(
+        &mut self,
+        entries: &mut Entries,
+        aside: &mut Vec<(String, Holds)>,
+    ) -> Result<Vec<(u64, Entry)>, OpenError> {
         let whole = |entry: &Entry| entry.header.as_ref().ok().cloned();
         let headers: Vec<SegmentHeader> = entries.values().filter_map(whole).collect();
         let mut firsts: BTreeMap<u64, u64> =
@@ -273,7 +278,7 @@ impl Finder<'_> {
                     firsts.insert(free, first_seq);
                     entries.insert(free, entry);
                 }
-                None => rest.push((number, entry)),
+                None => aside.push((entry.file, Holds::Unknown)),
             }
         }
         Ok(rest)

@@ -235,7 +235,7 @@ fn repro_a_truncated_newest_segment_lost_nothing_in_a_check() {
 /// A compressed segment ends the journal after a repair of the newest. Its footer says how far it went.
 #[test]
 fn the_last_blocks_of_a_compressed_newest_segment_are_counted() {
-    let mended = || {
+    let repaired = || {
         let disk = three_lives().damaged(&segment_file_name(3), |bytes| {
             bytes[4096 + BATCH_HEADER_BYTES] ^= 1;
         });
@@ -243,7 +243,7 @@ fn the_last_blocks_of_a_compressed_newest_segment_are_counted() {
         disk
     };
     let loss = |disk: &MemoryDisk| check(disk, &mut |_, _| {}).expect("checkable").loss();
-    let disk = mended().damaged(&segment_file_name(3), |bytes| bytes[4096 + 50] ^= 1);
+    let disk = repaired().damaged(&segment_file_name(3), |bytes| bytes[4096 + 50] ^= 1);
     assert_eq!(loss(&disk), Loss { at_least: 2, at_most: Some(2) });
     let disk = disk.damaged(&segment_file_name(3), |bytes| {
         let footer = bytes.len() - 20;
@@ -253,7 +253,7 @@ fn the_last_blocks_of_a_compressed_newest_segment_are_counted() {
 }
 
 /// Of segment 2 nothing can be read but its last batch, which segment 3 has copied: it begins where
-/// that does, was passed over, and the journal did not open after a repair.
+/// that does, was skipped, and the journal did not open after a repair.
 #[test]
 fn repro_a_segment_with_nothing_but_what_the_next_one_copied_could_not_be_repaired() {
     let disk = MemoryDisk::new();

@@ -156,8 +156,8 @@ fn repro_a_damaged_segment_ended_retention() {
         assert!(!disk.segments().contains(&name));
         let kept = if aside { vec![name.clone()] } else { Vec::new() };
         assert_eq!(disk.list_aside().expect("lists"), kept);
-        let told = journal.status().housekeeping_failure.expect("it is told");
-        assert!(told.contains("segment 1 has expired"), "{told}");
+        let note = journal.status().housekeeping_failure.expect("a note");
+        assert!(note.contains("segment 1 has expired"), "{note}");
     }
     for compress in [false, true] {
         check(|bytes| bytes[4096 + 20] ^= 1, false, false);

@@ -152,6 +152,22 @@ fn a_copy_heals_what_is_damaged_in_its_place() {
     }
 }
 
+/// The damaged original of a segment, under a higher number, was taken for the newest, and everything
+/// behind the segment for superseded.
+#[test]
+fn repro_a_damaged_original_under_a_higher_number_hid_what_came_after_it() {
+    let (disk, stored) = store();
+    disk.put("backup", disk.bytes(&name(2)));
+    let disk = disk.damaged(&name(2), |bytes| bytes[20] ^= 1);
+    swap(&disk, 2, 5);
+    let report = checked(&disk);
+    let lost = Loss::of(&report.damages);
+    assert_eq!((report.usages(), lost), (stored.len() as u64, NONE), "{report:?}");
+    repair(&*disk, &plan(&*disk).expect("a plan")).expect("repaired");
+    let (journal, _) = open(&disk);
+    assert_eq!(usages(&journal, 1), stored);
+}
+
 #[test]
 fn a_segment_of_another_store_is_set_aside() {
     let (disk, stored) = store();

@@ -186,20 +186,21 @@ fn judge(store: &Store, disk: &Arc<MemoryDisk>, what: &str) -> Outcome {
     }
     outcome.destroyed += before.difference(&intact(&started)).count();
     let found = check_now(disk);
-    let mended = disk.copy();
-    match plan(&*mended) {
+    let repaired = disk.copy();
+    match plan(&*repaired) {
         Err(_) => assert!(outcome.refused, "{what}: what cannot be repaired does not start"),
         Ok(plan) => {
-            repair(&*mended, &plan).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
-            outcome.destroyed += before.difference(&intact(&mended)).count();
+            repair(&*repaired, &plan).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
+            outcome.destroyed += before.difference(&intact(&repaired)).count();
             // Where the mark knows of more than is left.
-            accept_loss(&*mended, &[], 0).unwrap_or_else(|error| panic!("{what}: {error}"));
-            outcome.destroyed += before.difference(&intact(&mended)).count();
-            let after = check_now(&mended);
+            accept_loss(&*repaired, &[], 0).unwrap_or_else(|error| panic!("{what}: {error}"));
+            outcome.destroyed += before.difference(&intact(&repaired)).count();
+            let after = check_now(&repaired);
             assert!(after.is_sound(), "{what}: one repair is enough\n{plan:?}\n{after:?}");
-            let (journal, _) =
-                store.try_open(&mended).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
-            outcome.destroyed += before.difference(&intact(&mended)).count();
+            let (journal, _) = store
+                .try_open(&repaired)
+                .unwrap_or_else(|error| panic!("{what}: {error}\n{plan:?}"));
+            outcome.destroyed += before.difference(&intact(&repaired)).count();
             let kept = chain_frames(&journal);
             assert!(kept.is_subset(&store.frames) || kept.len() > store.frames.len(), "{what}");
             let gone = store
@@ -408,7 +409,7 @@ fn damage_at_random(rng: &mut Rng, disk: &MemoryDisk) -> String {
     let end = written(&bytes).max(1);
     let (from, len) = (rng.index(end), 1 + rng.index(3000));
     let to = (from + len).min(bytes.len());
-    let what = match rng.below(8) {
+    let what = match rng.below(9) {
         0 | 1 => {
             bytes[from] ^= 1 << rng.below(8);
             "flip"
@@ -424,6 +425,13 @@ fn damage_at_random(rng: &mut Rng, disk: &MemoryDisk) -> String {
         5 => {
             bytes.truncate(from);
             "cut"
+        }
+        // Blocks of a file system that stand where others did.
+        7 => {
+            let len = bytes.len();
+            bytes.drain(from / 8 * 8..to / 8 * 8);
+            bytes.resize(len, 0);
+            "splice"
         }
         6 => {
             swap(disk, &name, &names[rng.index(names.len())]);
