@@ -83,7 +83,7 @@ impl Shared {
 
 /// Whether a failure says that space, descriptors or memory have run out rather than that the disk is
 /// broken.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         || Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))
