@@ -1,6 +1,6 @@
 //! What the handles, the committer, the housekeeper and the readers of one journal share.
 //!
-//! Locks are taken in this order: committer, housekeeper, preparing, marker, pending, ledger. Only the
+//! The order of locks: committer, housekeeper, preparing, marker, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
