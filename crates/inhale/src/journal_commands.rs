@@ -120,7 +120,9 @@ fn check(flags: &StoreFlags) -> Result<bool> {
     // Where the journal shows damage by itself, what the index misses is looked for after a repair.
     let loss = if report.is_sound() { find_loss(flags, &disk)? } else { None };
     if flags.json {
+        let sound = report.is_sound();
         let mut report = report_json(&report);
+        report["sound"] = (sound && loss.is_none()).into();
         report["endLoss"] = loss.as_ref().map(|loss| end_loss_json(loss, false)).into();
         outln!("{report}");
     } else {

@@ -140,7 +140,7 @@ fn copies(disk: &dyn Disk) -> Result<Option<Vec<Mark>>, OpenError> {
 /// The file, and what it says durably.
 pub(crate) struct MarkFile {
     /// `None` where a write or sync may have failed, in this life or in an earlier one: what the page
-    /// cache shows is then no proof of what is on the disk, and only a new file is.
+    /// cache shows is then no proof of what is on the disk. Only a new file is.
     file: Option<Box<dyn File>>,
     pub(crate) mark: Mark,
 }

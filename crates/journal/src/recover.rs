@@ -26,7 +26,7 @@ use crate::mark::{self, Mark, MarkFile, Reading};
 use crate::meta::{META_FILE, StoreMeta};
 use crate::options::{Options, Sabotage};
 use crate::pending::Pending;
-use crate::prepare::{Prepared, prepare, remove_if_there};
+use crate::prepare::{Prepared, is_shortage, prepare, remove_if_there};
 use crate::proof::Proof;
 use crate::random;
 use crate::repairs;
@@ -234,26 +234,28 @@ impl Examined {
         }
     }
 
-    /// The store's mark; a store that has none gets one here, before anything else is written. One
-    /// from before a repair counts for none, but for the sequences that it has reserved.
+    /// Writes the store's mark anew, before anything else is written: the file of an earlier life may
+    /// not be on the disk as it is read. A mark from before a repair counts for none, but for the
+    /// sequences that it has reserved.
     fn mark_file(&self) -> io::Result<MarkFile> {
-        let reserved = match self.mark.own() {
-            Some(mark) if mark.repairs == self.repairs => {
-                return Ok(MarkFile::found(*mark));
-            }
-            Some(stale) => stale.limit,
-            None => 0,
-        };
+        let found = self.mark.own();
+        let current = found.filter(|mark| mark.repairs == self.repairs);
         let end_seq = self.tail.end_seq;
+        // The last batch is not secured yet.
+        let proven = self.tail.unproven.as_ref().map_or(end_seq, |batch| batch.header.first_seq);
+        let reserved = found.map_or(0, |mark| mark.limit);
         let mark = Mark {
             store_id: self.meta.store_id,
             repairs: self.repairs,
-            // The last batch is not secured yet.
-            durable: self.tail.unproven.as_ref().map_or(end_seq, |batch| batch.header.first_seq),
+            durable: current.map_or(0, |mark| mark.durable).max(proven),
             limit: reserved.max(end_seq.saturating_add(self.options.mark_ahead)),
             written_ms: self.clock.wall_ms(),
         };
-        MarkFile::create(&*self.disk, mark)
+        match (MarkFile::create(&*self.disk, mark), current) {
+            // What it says holds, and frames wait for more room anyway.
+            (Err(error), Some(mark)) if is_shortage(&error) => Ok(MarkFile::found(*mark)),
+            (created, _) => created,
+        }
     }
 
     /// Cuts the torn tail, secures the last batch in a fresh segment, and removes what is
@@ -268,7 +270,7 @@ impl Examined {
         } else {
             remove_unfinished(disk, &kept, options.sabotage)?;
         }
-        let mark_file = self.mark_file().map_err(opening("creating the file `mark`"))?;
+        let mark_file = self.mark_file().map_err(opening("writing the file `mark`"))?;
         let meta = StoreMeta { marked: true, ..self.meta.clone() };
         if let Some(cut) = tail.cut {
             tail::cut(disk, cut)?;

@@ -1,6 +1,6 @@
 //! What the handles, the committer, the housekeeper and the readers of one journal share.
 //!
-//! Locks are taken in this order: housekeeper, committer, preparing, marker, pending, ledger. Only the
+//! The order of locks: housekeeper, committer, preparing, marker, pending, ledger. Only the
 //! pending lock is on the path of an append.
 
 use std::io;

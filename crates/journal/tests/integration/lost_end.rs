@@ -360,6 +360,35 @@ fn a_limit_that_cannot_be_raised_poisons_the_journal() {
     assert!(matches!(journal.appender().map(drop), Err(AppendError::Poisoned)));
 }
 
+/// On a full disk the mark of the life before holds, and at its limit frames wait for room.
+#[test]
+fn a_full_disk_keeps_the_limit_and_nobody_from_starting() {
+    let settings = || Options { mark_ahead: 3, ..options() };
+    let disk = SimDisk::new(12);
+    let open = || try_open(Arc::new(disk.clone()), settings()).expect("opens").0;
+    let journal = open();
+    commit(&journal, &[b"a usage"]);
+    assert!(journal.housekeep_once().prepared, "an opening takes the spare");
+    drop(journal);
+    disk.crash(Crash::Kill);
+    let limit = mark_of(&disk).1;
+    disk.set_capacity(disk.used_bytes());
+    let journal = open();
+    assert_eq!(mark_of(&disk).1, limit);
+    // Not even what the opening has removed makes room.
+    disk.set_capacity(disk.used_bytes());
+    while journal.durable() < limit {
+        commit(&journal, &[b"below the limit"]);
+    }
+    append(&journal, &[b"at it"]);
+    assert!(matches!(journal.commit_once(), Err(CommitError::NoSpace)));
+    assert_eq!(journal.durable(), limit);
+    disk.set_capacity(1 << 30);
+    journal.commit_once().expect("there is room");
+    assert_eq!((journal.durable(), journal.status().poisoned), (limit + 1, None));
+    assert!(mark_of(&disk).1 > limit);
+}
+
 /// Durable position and limit, as the first copy of the mark says.
 fn mark_of(disk: &SimDisk) -> (u64, u64) {
     let bytes = read_whole(&*disk.open("mark").expect("there")).expect("alive");

@@ -533,7 +533,7 @@ impl World {
 
     fn plan_fault_in_open(&mut self, trace: &mut Vec<String>) {
         match self.rng.below(16) {
-            0 | 1 => self.disk.halt_in(self.rng.below(14)),
+            0 | 1 => self.disk.halt_in(self.rng.below(20)),
             2 => self.disk.fail_sync_in(self.rng.below(6)),
             3 => self.disk.fail_write_in(self.rng.below(4)),
             4 => self.disk.set_capacity(self.disk.used_bytes() + self.rng.below(40 << 10)),
