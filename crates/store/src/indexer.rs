@@ -9,6 +9,7 @@ use std::time::Duration;
 use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
+use crate::append::key_oldest_ms;
 use crate::index::{Index, IndexEntry, IndexError};
 use crate::slot::{Failure, Owner, open_index, remove_index};
 use crate::store::Shared;
@@ -162,7 +163,9 @@ impl Indexer {
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
         let kept = shared.journal.first_seq()..shared.journal.durable();
-        open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)
+        let index = open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)?;
+        shared.remember_keys(&index)?;
+        Ok(index)
     }
 
     fn apply_from_journal(
@@ -227,6 +230,7 @@ impl Indexer {
     /// What the index needs now and then.
     fn upkeep(&mut self, shared: &Shared, index: &Index) -> Result<(), IndexError> {
         index.upkeep()?;
+        shared.remember_keys(index)?;
         let first_seq = shared.journal.first_seq();
         if first_seq > self.upkeep_first_seq && index.expire(first_seq)? {
             self.upkeep_first_seq = first_seq;
@@ -236,6 +240,10 @@ impl Indexer {
 }
 
 impl Shared {
+    fn remember_keys(&self, index: &Index) -> Result<(), IndexError> {
+        index.remember_keys(key_oldest_ms(&self.journal, &self.config, self.clock.wall_ms()))
+    }
+
     /// Forgets the keys of frames below `cursor`, which the index has.
     fn release_claims(&self, run: &[Arc<Batch>], cursor: u64) {
         // Whoever has appended a keyed frame still holds its lock if it has not claimed it yet, so

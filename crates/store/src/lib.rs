@@ -13,6 +13,7 @@ mod config;
 mod cursor;
 mod effort;
 mod error;
+mod events;
 mod indexer;
 mod query;
 mod read;
@@ -26,7 +27,7 @@ mod summary;
 mod tail;
 mod tickets;
 
-pub use append::{Accepted, BatchItem};
+pub use append::{Accepted, BatchItem, Key};
 pub use config::{Config, RunOptions};
 pub use cursor::{CursorError, HistoryCursor};
 pub use effort::Effort;

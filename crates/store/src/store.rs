@@ -10,6 +10,7 @@ use journal::disk::{Disk, RealDisk};
 use journal::{Clock, Journal, Recovery, Threads};
 use usage::CheckKey;
 
+use crate::append::key_oldest_ms;
 use crate::claims::Claims;
 use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
@@ -27,10 +28,13 @@ pub struct Store {
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) recovery: Recovery,
     pub(crate) store_number: u16,
     pub(crate) secret: CheckKey,
+    /// From this sequence on an event id belongs to its patient; see [`crate::events`].
+    pub(crate) events_from: u64,
     pub(crate) tail: Arc<Tail>,
     pub(crate) claims: Claims,
     pub(crate) slot: IndexSlot,
@@ -65,8 +69,14 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
-        let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
+        let (journal, recovery) =
+            Journal::open(Arc::clone(&disk), Arc::clone(&clock), config.journal_options())?;
         let durable = journal.durable();
+        // A later position costs more looks for former events, and changes no answer.
+        let events_from = crate::events::scoped_from(&*disk, durable).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the file `events` could not be read or written");
+            durable
+        });
         let index = if config.index_enabled {
             if let Err(error) = remove_index(&config.new_index_dir()) {
                 // It is only in the way of space.
@@ -76,8 +86,12 @@ impl Store {
             let opened =
                 open_index(&config.index_dir(), &config.index, owner, journal.first_seq()..durable);
             // A new index has nothing to wait for below the oldest frame.
-            let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
-            opened.and_then(advance).map_err(|error| Failure::from(&error))
+            let prepare = |index: Index| {
+                index.advance(journal.first_seq())?;
+                index.remember_keys(key_oldest_ms(&journal, &config, clock.wall_ms()))?;
+                Ok(index)
+            };
+            opened.and_then(prepare).map_err(|error| Failure::from(&error))
         } else {
             Err(Failure { why: "it is switched off".to_owned(), blames_files: false })
         };
@@ -95,10 +109,12 @@ impl Store {
         let (store_number, secret) = (meta.store_number, CheckKey(meta.check_key));
         Ok(Self {
             shared: Arc::new(Shared {
+                clock,
                 journal,
                 recovery,
                 store_number,
                 secret,
+                events_from,
                 tail,
                 claims,
                 slot: IndexSlot::new(index),
