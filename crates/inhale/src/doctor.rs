@@ -22,10 +22,9 @@ use crate::units::{Rate, parse_rate, size_text};
 /// Bytes a usage takes on disk in the worst case that this estimate allows for: a journal frame not
 /// yet compressed and its index row.
 const USAGE_BYTES: u64 = 250;
-/// Bytes of memory an idempotency key takes in the filters of the index's tables (ten bits), rounded
-/// up, and what the filters over the newest keys take at most beside them.
-const KEY_FILTER_BYTES: f64 = 1.5;
-const NEWEST_FILTERS_BYTES: f64 = 80.0 * 1024.0 * 1024.0;
+/// Bytes of memory an idempotency key takes for as long as it is remembered: twenty bits in its
+/// part's filter, and ten in that of its table.
+const KEY_FILTER_BYTES: f64 = 3.75;
 
 /// What to check against.
 #[derive(Args, Debug, Clone)]
@@ -324,7 +323,7 @@ fn key_memory(per_second: f64) -> Finding {
         verdict: Verdict::Good,
         found: format!(
             "if every usage had a key, 30 days of them would want about {} of memory for filters",
-            size_text((keys * KEY_FILTER_BYTES + NEWEST_FILTERS_BYTES) as u64)
+            size_text((keys * KEY_FILTER_BYTES) as u64)
         ),
         wanted: String::new(),
         mend: None,

@@ -94,7 +94,8 @@ pub(crate) async fn take(
     Ok(answer(outcomes))
 }
 
-/// `None`, and nothing is appended, if that has to wait for the disk and may not.
+/// Decodes and appends. Returns `None` and appends nothing if it would have to wait for the disk and
+/// may not.
 fn append(
     shared: &Shared,
     body: &[u8],

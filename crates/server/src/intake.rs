@@ -103,8 +103,8 @@ async fn one(
     Ok(Answer::new(Route::Usages, answers::accepted(accepted.id, accepted.replayed)))
 }
 
-/// Does again, on a reading thread, what gave up because it would have had to wait for the disk. The
-/// body keeps its share of the budget also when nobody waits for the answer any more.
+/// Repeats `append` on a reading thread, where it may wait for the disk. The body keeps its share of
+/// the budget even if the client has gone.
 pub(crate) async fn where_it_may_wait<T: Send + 'static>(
     api: &Api,
     held: Held,
@@ -121,7 +121,8 @@ pub(crate) async fn where_it_may_wait<T: Send + 'static>(
     })
 }
 
-/// `None`, and nothing is appended, if that has to wait for the disk and may not.
+/// Decodes and appends. Returns `None` and appends nothing if it would have to wait for the disk and
+/// may not.
 fn append(
     shared: &Shared,
     body: &[u8],

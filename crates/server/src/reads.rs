@@ -1,7 +1,7 @@
 //! Receipts, histories and summaries. They read the disk, so they run on a core's few reading
-//! threads and never hold up the usages that come in; those whose keys have to be looked for there
-//! join them. A summary that turns out to read much is begun
-//! again on a thread of its own, where it holds up no other read either.
+//! threads and never hold up the usages that come in. Usages whose keys need the disk run there too.
+//! A summary that turns out to read much is begun again on a thread of its own, where it holds up no
+//! other read either.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,43 +1,41 @@
-//! Taking usages in: admission, ids, and idempotency keys.
+//! Appending usages: admission, ids, and idempotency keys.
 //!
-//! **Keys.** Looking up, claiming and appending are one step per key. The index is asked first,
-//! without locks. The locks of [`Claims`] are then held over the look at the claims, the append and
-//! the new claim, and under them the index's answer is proven to be still whole. The argument: a
-//! claim is released only after the index has its frame, and after the tail's first sequence has
-//! moved past it. So with the locks held and no claim found, every frame of this key that exists
-//! lies below the tail's first sequence F as read now. An index snapshot whose cursor C is at
-//! least F has all of those: if it holds none, there is none. If C is below F, the index has moved
-//! on in between, or it is another one that is being rebuilt. Then a snapshot of now, whose cursor
-//! is at least F, has to rule out in memory that the key is among its frames from C on; if it
-//! cannot, the locks are dropped and everything is asked again.
+//! **Keys.** Lookup, claim and append form one critical section per key. The index is searched
+//! first, without locks. Then the locks of [`Claims`] are held while the claims are read, the usage
+//! is appended and its key claimed, and under them the index's answer is proven to be still complete.
+//! The argument: a claim is released only after the index has its frame, and after the tail's first
+//! sequence has moved past it. So with the locks held and no claim found, every frame of this key
+//! lies below the tail's first sequence F as read now. An index snapshot whose cursor C is at least F
+//! has all of those: if it holds none, there is none. If C is below F, the index has moved on in
+//! between, or a different index is being rebuilt. Then a current snapshot, whose cursor is at least
+//! F, must rule out in memory that the key is among its frames from C on. If it cannot, the locks are
+//! dropped and the search starts again.
 //!
-//! **The disk.** Nothing under the locks reads it. Nor does anything for a key that was never used:
+//! **The disk** is never read under the locks. A key that was never used does not need it either:
 //! filters in memory rule it out. A filter has every key that the snapshots of its part can show:
-//! those of each run are put in before the run is published, and those found at a start before the
-//! filter is used. Any other key needs tables, and the frame that used it: `try_append…` gives up
-//! there, so that it may be called where nothing may wait.
+//! those of each run are inserted before the run is published, and those found at a start before the
+//! filter is used. Any other key needs tables and the frame that used it. There `try_append…` gives
+//! up, so that event loops may call it.
 //!
-//! **Former event ids** ([`crate::events`]) stand only in frames that were durable before this
-//! version opened the store, so whether one is used never changes and needs no lock.
+//! **Former event ids** ([`crate::events`]) occur only in frames that were durable before this
+//! version opened the store, so whether one was used never changes and needs no lock.
 //!
-//! Nothing is claimed before it is appended, so a key is never burnt by a usage that was refused.
+//! Nothing is claimed before it is appended, so a refused usage never consumes its key.
 
-use journal::{Appender, FrameKind, Journal};
+use journal::{Appender, FrameKind};
 use usage::{Usage, UsageId, content_digest, record};
 
 use crate::claims::{Claim, Held};
-use crate::config::Config;
 use crate::error::AppendRefused;
 use crate::events::FormerEvent;
-use crate::index::Snapshot;
-use crate::slot::Failure;
+use crate::key_search::{Item, Looked, Search, key_oldest_ms};
 use crate::store::{Shared, Store};
 
 #[cfg(doc)]
 use crate::claims::Claims;
 
-/// How often keys are looked for while the index moves on before it counts as unavailable. It takes
-/// a run a second, or one for tens of thousands of usages.
+/// Searches per call while the index moves on, before it counts as unavailable. The index takes about
+/// one run a second, or one per tens of thousands of usages.
 const LOOKS_MAX: u32 = 8;
 
 /// One usage of a batch.
@@ -49,19 +47,19 @@ pub struct BatchItem<'a> {
     pub key: Option<Key<'a>>,
 }
 
-/// An idempotency key and whose it is.
+/// An idempotency key and its owner.
 #[derive(Clone, Copy)]
 pub enum Key<'a> {
-    /// That of an `Idempotency-Key` header. It belongs to the principal.
+    /// From an `Idempotency-Key` header; belongs to the principal.
     Header {
-        /// Who sends.
+        /// The sender.
         principal: &'a str,
         /// The key.
         key: &'a str,
     },
-    /// The usage's event id. It belongs to the principal and the usage's patient.
+    /// The usage's event id; belongs to the principal and the usage's patient.
     Event {
-        /// Who sends.
+        /// The sender.
         principal: &'a str,
         /// The event id.
         event_id: &'a str,
@@ -69,7 +67,7 @@ pub enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn id(self, usage: &Usage<'_>) -> UsageId {
+    pub(crate) fn id(self, usage: &Usage<'_>) -> UsageId {
         match self {
             Self::Header { principal, key } => UsageId::keyed(principal, key),
             Self::Event { principal, event_id } => {
@@ -78,7 +76,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    fn former(self) -> Option<FormerEvent<'a>> {
+    pub(crate) fn former(self) -> Option<FormerEvent<'a>> {
         match self {
             Self::Header { .. } => None,
             Self::Event { principal, event_id } => Some(FormerEvent { principal, event_id }),
@@ -108,9 +106,8 @@ impl Store {
         Ok(Accepted { id: shared.plain_id(received_ms, seq), seq, replayed: false })
     }
 
-    /// Takes in a usage with a key. The same content under the same key is taken in once; each
-    /// further call answers with the first one's place, which may not be durable yet. May wait for
-    /// the disk.
+    /// Appends a usage with a key. The same content under the same key is stored once; each further
+    /// call returns the first one's place, which may not be durable yet. May wait for the disk.
     pub fn append_keyed(
         &self,
         usage: &Usage<'_>,
@@ -120,8 +117,8 @@ impl Store {
         only(self.append_batch(&[BatchItem { usage, key: Some(key) }], received_ms))
     }
 
-    /// As [`Store::append_keyed`], but never waits for the disk: `None`, and nothing is taken in,
-    /// where it would have to.
+    /// Like [`Store::append_keyed`], but never waits for the disk: returns `None` and appends nothing
+    /// if it would have to.
     pub fn try_append_keyed(
         &self,
         usage: &Usage<'_>,
@@ -131,9 +128,8 @@ impl Store {
         self.try_append_batch(&[BatchItem { usage, key: Some(key) }], received_ms).map(only)
     }
 
-    /// Takes in many usages, all that are new in one group commit, in order. Each has a result of
-    /// its own. A key that stands twice in the batch is treated as if it came in two calls. May wait
-    /// for the disk.
+    /// Appends many usages, all new ones in one group commit, in order. Each has its own result. A key
+    /// that occurs twice in the batch is treated as if it came in two calls. May wait for the disk.
     pub fn append_batch(
         &self,
         items: &[BatchItem<'_>],
@@ -143,8 +139,8 @@ impl Store {
         appended.expect("only a search in memory gives up")
     }
 
-    /// As [`Store::append_batch`], but never waits for the disk: `None`, and nothing is taken in,
-    /// where it would have to.
+    /// Like [`Store::append_batch`], but never waits for the disk: returns `None` and appends nothing
+    /// if it would have to.
     pub fn try_append_batch(
         &self,
         items: &[BatchItem<'_>],
@@ -156,78 +152,6 @@ impl Store {
 
 fn only(results: Vec<Result<Accepted, AppendRefused>>) -> Result<Accepted, AppendRefused> {
     results.into_iter().next().expect("each item has a result")
-}
-
-/// Where a key is looked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Search {
-    Memory,
-    Disk,
-}
-
-/// A keyed usage, and the id that its key makes.
-struct Sought<'a> {
-    usage: &'a Usage<'a>,
-    key: Key<'a>,
-    id: UsageId,
-}
-
-/// An item of a batch on its way.
-struct Item<'a> {
-    usage: &'a Usage<'a>,
-    key: Option<Sought<'a>>,
-    looked: Looked,
-}
-
-impl<'a> Item<'a> {
-    fn new(item: &BatchItem<'a>) -> Self {
-        let usage = item.usage;
-        let key = item.key.map(|key| Sought { usage, key, id: key.id(usage) });
-        Self { usage, key, looked: Looked::Unused }
-    }
-
-    /// Its key, unless its outcome is decided.
-    fn open(&self) -> Option<&Sought<'a>> {
-        self.key.as_ref().filter(|_| !matches!(self.looked, Looked::Decided(_)))
-    }
-
-    /// Refuses it if it has a key: without an index nothing is known of that.
-    fn refuse(&mut self) {
-        if self.open().is_some() {
-            self.looked = Looked::Decided(Err(AppendRefused::IndexUnavailable));
-        }
-    }
-}
-
-/// What is known of an item before its lock is taken.
-enum Looked {
-    /// Its outcome.
-    Decided(Result<Accepted, AppendRefused>),
-    /// No frame that the index has uses its key; or it has none.
-    Unused,
-    /// There was a claim on its key.
-    Claimed,
-}
-
-/// What keys are looked for in.
-struct Look<'a> {
-    shared: &'a Shared,
-    snapshot: Snapshot,
-    oldest_ms: u64,
-    /// The oldest sequence that the journal keeps. What retention has removed is beyond the window
-    /// of keys.
-    kept_from: u64,
-    /// Whether former event ids may still be remembered, and whether the index lacks some of them.
-    former: bool,
-    unindexed: bool,
-}
-
-/// The claims on a key before the snapshot was taken.
-#[derive(Clone, Copy, Default)]
-struct Claimed {
-    now: bool,
-    /// The frame that claims its former id.
-    former: Option<u64>,
 }
 
 impl Shared {
@@ -258,46 +182,8 @@ impl Shared {
         self.append_looked(&items, 0, oldest_ms, received_ms)
     }
 
-    /// Looks in one snapshot for all keys whose outcome is not decided; returns its cursor. `None` if
-    /// the disk would have to be read and may not.
-    fn look(&self, items: &mut [Item<'_>], oldest_ms: u64, search: Search) -> Option<u64> {
-        // The order matters: see the argument at the head of this file.
-        let unindexed = self.tail.first_seq() < self.events_from;
-        let claims = |sought: &Sought<'_>| {
-            let former = sought.key.former().filter(|_| unindexed);
-            let former = former.and_then(|former| self.claim(former.id(), oldest_ms));
-            Claimed { now: self.claim(sought.id, oldest_ms).is_some(), former }
-        };
-        let claimed: Vec<Claimed> = match search {
-            Search::Memory => Vec::new(),
-            Search::Disk => items.iter().filter_map(Item::open).map(claims).collect(),
-        };
-        let Ok(snapshot) = self.slot.snapshot(self.tail.first_seq()) else {
-            items.iter_mut().for_each(Item::refuse);
-            return Some(0);
-        };
-        let former = unindexed || snapshot.remembers_keys(oldest_ms, self.events_from);
-        let kept_from = self.journal.first_seq();
-        let look = Look { shared: self, snapshot, oldest_ms, kept_from, former, unindexed };
-        let mut claimed = claimed.into_iter();
-        for item in items {
-            let Some(sought) = item.open() else { continue };
-            item.looked = match claimed.next() {
-                Some(claimed) => look.on_disk(sought, claimed),
-                None if look.rules_out(sought) => Looked::Unused,
-                None => return None,
-            };
-        }
-        Some(look.snapshot.cursor())
-    }
-
-    /// The frame that claims a key.
-    fn claim(&self, id: UsageId, oldest_ms: u64) -> Option<u64> {
-        self.claims.get(id).filter(|claim| claim.received_ms >= oldest_ms).map(|claim| claim.seq)
-    }
-
-    /// Appends what is new. `None`, and nothing is appended, if more is to be known for that than
-    /// what was found in a snapshot with `cursor`.
+    /// Appends what is new, given a search in a snapshot with `cursor`. Returns `None` and appends
+    /// nothing if that search is out of date.
     fn append_looked(
         &self,
         items: &[Item<'_>],
@@ -350,8 +236,8 @@ impl Shared {
         Some(items.iter().zip(digests).map(append).collect())
     }
 
-    /// With the locks of keys held that have no claim, and that no frame below `cursor` uses:
-    /// whether memory alone tells that none uses them at all.
+    /// For keys that are locked, without a claim, and used by no frame below `cursor`: whether memory
+    /// alone shows that no frame at all uses them.
     fn still_unused(&self, ids: &[UsageId], cursor: u64, oldest_ms: u64) -> bool {
         let first_seq = self.tail.first_seq();
         if ids.is_empty() || first_seq <= cursor {
@@ -359,92 +245,6 @@ impl Shared {
         }
         let Ok(snapshot) = self.slot.snapshot(first_seq) else { return false };
         ids.iter().all(|id| snapshot.rules_out(*id, oldest_ms, cursor..u64::MAX))
-    }
-
-    /// Answers for a key that the frame `seq` has used under `id`. `None` if that is a former id,
-    /// and the frame holds another event.
-    fn compare(
-        &self,
-        sought: &Sought<'_>,
-        id: UsageId,
-        seq: u64,
-    ) -> Result<Option<Accepted>, AppendRefused> {
-        let frame = self.frame(seq).map_err(|_| AppendRefused::IndexUnavailable)?;
-        let record = frame.as_ref().and_then(|frame| frame.record().ok());
-        let Some(record) = record.filter(|record| record.key == Some(id)) else {
-            let why = format_args!("a key leads to frame {seq}, which is not of it");
-            self.slot.fail(Failure::of_files(why));
-            return Err(AppendRefused::IndexUnavailable);
-        };
-        let same = |former: FormerEvent<'_>| former.is(&record.usage, sought.usage);
-        if id != sought.id && !sought.key.former().is_some_and(same) {
-            return Ok(None);
-        }
-        if content_digest(&record.usage) != content_digest(sought.usage) {
-            return Err(AppendRefused::KeyReused);
-        }
-        Ok(Some(Accepted { id, seq, replayed: true }))
-    }
-}
-
-/// The earliest receipt that a key is remembered for: the first moment of a day in UTC, so that the
-/// answer is the same from memory and from the index, which forgets by days. A clock that jumps
-/// ahead makes nobody forget.
-pub(crate) fn key_oldest_ms(journal: &Journal, config: &Config, wall_ms: u64) -> u64 {
-    const DAY_MS: u64 = 24 * 3600 * 1000;
-    let now_ms = journal.believed_ms(wall_ms);
-    let window_ms = u64::try_from(config.key_window.as_millis()).unwrap_or(u64::MAX);
-    now_ms.saturating_sub(window_ms) / DAY_MS * DAY_MS
-}
-
-impl Look<'_> {
-    /// Whether memory alone tells that no frame in the snapshot has the key.
-    fn rules_out(&self, sought: &Sought<'_>) -> bool {
-        let rules_out = |id, below| self.snapshot.rules_out(id, self.oldest_ms, 0..below);
-        rules_out(sought.id, u64::MAX)
-            && sought.key.former().filter(|_| self.former).is_none_or(|former| {
-                !self.unindexed && rules_out(former.id(), self.shared.events_from)
-            })
-    }
-
-    fn on_disk(&self, sought: &Sought<'_>, claimed: Claimed) -> Looked {
-        match self.stored(sought, claimed) {
-            // A key beyond its window may have been used anew since.
-            Ok(_) if claimed.now => Looked::Claimed,
-            Ok(Some(stored)) => Looked::Decided(Ok(stored)),
-            Ok(None) => Looked::Unused,
-            Err(refused) => Looked::Decided(Err(refused)),
-        }
-    }
-
-    /// What was stored under the key, if its content is the same.
-    fn stored(
-        &self,
-        sought: &Sought<'_>,
-        claimed: Claimed,
-    ) -> Result<Option<Accepted>, AppendRefused> {
-        if claimed.now {
-            return Ok(None);
-        }
-        if let Some(seq) = self.seq(sought.id, u64::MAX)? {
-            return self.shared.compare(sought, sought.id, seq);
-        }
-        let Some(former) = sought.key.former().filter(|_| self.former) else { return Ok(None) };
-        let events_from = self.shared.events_from;
-        let seq = match claimed.former.filter(|seq| *seq < events_from) {
-            Some(seq) => Some(seq),
-            None => self.seq(former.id(), events_from)?,
-        };
-        seq.map_or(Ok(None), |seq| self.shared.compare(sought, former.id(), seq))
-    }
-
-    /// The frame below the sequence `below` that used the key.
-    fn seq(&self, id: UsageId, below: u64) -> Result<Option<u64>, AppendRefused> {
-        let found = self.snapshot.key(id, self.oldest_ms).map_err(|error| {
-            self.shared.slot.fail(&error);
-            AppendRefused::IndexUnavailable
-        })?;
-        Ok(found.filter(|seq| (self.kept_from..below).contains(seq)))
     }
 }
 
@@ -465,8 +265,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::SystemClock;
     use crate::index::fault;
+    use crate::{Config, SystemClock};
 
     const JSON: &[u8] =
         br#"{"patientId":"100","timestamp":"2026-11-01T00:00:00Z","medication":"Albuterol"}"#;
@@ -563,7 +363,7 @@ mod tests {
             let [other, key] = [&other, &key].map(|key| Key::Header { principal: "default", key });
             append(&store, other).expect("new");
             let moves_on = store.clone();
-            // The first look is without locks; that the index moves on makes a second under them.
+            // The first look is without locks. The index moves on then, so a second follows under them.
             fault::at_looks([
                 Box::new(move || index_all(&moves_on)) as Box<dyn FnOnce()>,
                 Box::new(|| panic!("injected")),
@@ -580,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_memory_cannot_tell_is_left_to_who_may_wait_and_appends_nothing() {
+    fn where_the_disk_is_needed_try_append_gives_up_and_appends_nothing() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = small_store(dir.path());
         let first = try_append(&store, KEY).expect("memory tells").expect("new");

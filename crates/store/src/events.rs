@@ -1,8 +1,8 @@
-//! The journal's file `events`: from which sequence on an event id belongs to its patient.
+//! The journal's file `events`: the sequence from which on an event id belongs to its patient.
 //!
-//! Before, the id of a usage with an `eventId` was made from principal and event id alone, as that
-//! of an `Idempotency-Key`. A retry of such a usage is found under its former id for as long as its
-//! key is remembered.
+//! Earlier versions made the id of a usage with an `eventId` from principal and event id only, like
+//! that of an `Idempotency-Key`. A retry of such a usage is found under its former id for as long as
+//! keys are remembered.
 
 use std::io;
 
@@ -12,9 +12,9 @@ use usage::{Usage, UsageId};
 
 const FILE: NumberFile = NumberFile { name: "events", tmp: "events.tmp", magic: *b"inhEVNT1" };
 
-/// The first sequence whose event ids belong to their patients: what the file says, or `durable`,
-/// the position of a journal that has no such file, which is written then. Of a new journal that is
-/// its first sequence.
+/// The first sequence whose event ids belong to their patients, as the file says. Without a file it is
+/// `durable`, the journal's position, which is then written; for a new journal that is its first
+/// sequence.
 pub(crate) fn scoped_from(disk: &dyn Disk, durable: u64) -> io::Result<u64> {
     if let Some(seq) = FILE.load(disk)? {
         return Ok(seq);
@@ -23,7 +23,7 @@ pub(crate) fn scoped_from(disk: &dyn Disk, durable: u64) -> io::Result<u64> {
     Ok(durable)
 }
 
-/// An event in the scope in which its id was once unique.
+/// An event id in its former scope, the principal.
 #[derive(Clone, Copy)]
 pub(crate) struct FormerEvent<'a> {
     pub(crate) principal: &'a str,
@@ -36,8 +36,8 @@ impl FormerEvent<'_> {
         UsageId::keyed(self.principal, self.event_id)
     }
 
-    /// Whether `stored`, found under [`FormerEvent::id`], is this event of the patient of `sent`.
-    /// Another patient's is not, nor is one whose key stood in a header.
+    /// Whether `stored`, found under [`FormerEvent::id`], is this event of the patient of `sent`, and
+    /// not another patient's event or a usage whose key came in a header.
     pub(crate) fn is(self, stored: &Usage<'_>, sent: &Usage<'_>) -> bool {
         stored.patient_id == sent.patient_id && stored.event_id.as_deref() == Some(self.event_id)
     }

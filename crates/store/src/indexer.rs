@@ -9,8 +9,8 @@ use std::time::Duration;
 use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
-use crate::append::key_oldest_ms;
 use crate::index::{Index, IndexEntry, IndexError};
+use crate::key_search::key_oldest_ms;
 use crate::slot::{Failure, Owner, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;

@@ -15,6 +15,7 @@ mod effort;
 mod error;
 mod events;
 mod indexer;
+mod key_search;
 mod query;
 mod read;
 mod rebuild;

@@ -10,12 +10,12 @@ use journal::disk::{Disk, RealDisk};
 use journal::{Clock, Journal, Recovery, Threads};
 use usage::CheckKey;
 
-use crate::append::key_oldest_ms;
 use crate::claims::Claims;
 use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
+use crate::key_search::key_oldest_ms;
 use crate::slot::{Failure, IndexSlot, Owner, open_index, remove_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use usage::UsageId;
 
-/// With twenty bits and six probes in a block about one key in 2,500 is taken for another. Ten bits
-/// would make it one in eighty: of all new keys a third would be looked for on the disk, since each
-/// is asked of the 31 parts of a month.
+/// With twenty bits and six probes in a block, about one key in 2,500 is mistaken for another. With
+/// ten it would be one in eighty, and a third of all new keys would be looked up on the disk, because
+/// each is looked up in the 31 parts of a month.
 const BITS_PER_KEY: u64 = 20;
 const PROBES: u32 = 6;
 const BLOCK_BITS_LOG2: u32 = 9;
 const BLOCK_BITS: u64 = 1 << BLOCK_BITS_LOG2;
-/// Keys for which a part that has none yet gets room.
+/// Keys that the first layer of a part has room for.
 const KEYS_FIRST: u64 = 4096;
 
 /// One cache line.
@@ -26,17 +26,16 @@ const KEYS_FIRST: u64 = 4096;
 #[derive(Default)]
 struct Block([AtomicU64; 8]);
 
-/// A Bloom filter for a number of keys. Bits are only ever set, by one thread or many, while others
-/// look.
+/// A Bloom filter for a fixed number of keys. Bits are only ever set, while other threads read.
 pub(super) struct Layer {
     blocks: Box<[Block]>,
     keys_max: u64,
-    /// Whether every key that it stands for is in it.
+    /// Whether all its keys are inserted.
     whole: AtomicBool,
 }
 
 impl Layer {
-    /// For keys that have still to be read, `keys_max` of them at most; see
+    /// For at most `keys_max` keys that are still to be read; see
     /// [`Refill`](super::refill::Refill).
     pub(super) fn unread(keys_max: u64) -> Self {
         let blocks = (keys_max * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1);
@@ -53,7 +52,7 @@ impl Layer {
         layer
     }
 
-    /// Says that every key that it stands for is in it.
+    /// States that all its keys are inserted.
     pub(super) fn set_whole(&self) {
         self.whole.store(true, Ordering::Release);
     }
@@ -81,7 +80,7 @@ impl Layer {
         }
     }
 
-    /// `false` if no key that it stands for is this one. The keys of later runs were put in before
+    /// `false` if it does not have the key. The keys of later runs were put in before
     /// the reader could get a snapshot that shows them; those of earlier ones before the layer was
     /// called whole, so that is looked at first: bits read before it may lack keys.
     fn may_hold(&self, id: UsageId) -> bool {
@@ -97,8 +96,9 @@ fn halves(id: UsageId) -> (u64, u64) {
     (word(bits >> 64), word(bits))
 }
 
-/// The filter of one part. While keys come it grows by layers, each with room for as many keys as
-/// all before it; once no more come they are replaced by one that fits. Clones share the layers.
+/// The filter of one part. While keys arrive it grows by layers, each with room for as many keys as
+/// all before it; once no more arrive, one layer of the right size replaces them. Clones share the
+/// layers.
 #[derive(Clone)]
 pub(super) struct KeyFilter {
     /// Together they have every key.
@@ -115,7 +115,7 @@ impl KeyFilter {
         Self { layers: vec![Arc::new(Layer::new(KEYS_FIRST))], fitting: None, room: KEYS_FIRST }
     }
 
-    /// For a part whose keys `layer` is to have once it is whole.
+    /// For a part whose keys are being read into `layer`.
     pub(super) fn of(layer: Arc<Layer>) -> Self {
         Self { layers: vec![layer], fitting: None, room: 0 }
     }
@@ -139,19 +139,19 @@ impl KeyFilter {
         }
     }
 
-    /// Drops the layers that one that fits has replaced.
+    /// Drops the layers once the fitting one is whole.
     pub(super) fn settle(&mut self) {
         if let Some(fitting) = self.fitting.take_if(|fitting| fitting.is_whole()) {
             *self = Self::of(fitting);
         }
     }
 
-    /// Whether one layer could replace several.
+    /// Whether a fitting layer is wanted.
     pub(super) fn is_layered(&self) -> bool {
         self.layers.len() > 1 && self.fitting.is_none()
     }
 
-    /// Has `layer` replace all others once it is whole.
+    /// Lets `layer` replace all others once it is whole.
     pub(super) fn fit(&mut self, layer: Arc<Layer>) {
         self.fitting = Some(layer);
     }

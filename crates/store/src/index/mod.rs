@@ -166,9 +166,9 @@ impl Index {
         Ok(())
     }
 
-    /// Keeps filters in memory of all keys used at `oldest_ms` or later, and of parts with only older
-    /// ones none. What they need of the disk is read in the background, and until then such keys are
-    /// looked for there. To be called after the index is opened, and now and then.
+    /// Keeps filters in memory for the parts that have keys used at `oldest_ms` or later, and for no
+    /// others. Keys are read into them in the background; until then, lookups need the tables. Call it
+    /// after opening the index, and now and then.
     pub fn remember_keys(&self, oldest_ms: u64) -> Result<(), IndexError> {
         let mut guard = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = &mut *guard;

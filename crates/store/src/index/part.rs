@@ -254,9 +254,8 @@ impl Part {
         }
     }
 
-    /// Has the part have a filter if its last keys were received at `oldest_ms` or later, or if it is
-    /// `growing`; else none. Returns the layer that its keys have to be read into for that, unless
-    /// none may be read now.
+    /// Keeps a filter if the part ended at `oldest_ms` or later, or is `growing`; otherwise drops it.
+    /// Returns the layer that the part's keys must be read into for that, if they `may_read` now.
     pub(super) fn remember_keys(
         &mut self,
         growing: bool,

@@ -1,5 +1,5 @@
-//! Reads keys from their tables into filters: those of all parts after a start, and those of a part
-//! that takes no more, whose filter has grown by layers, into one that fits.
+//! Reads keys from their tables into filters: after a start the keys of all parts; later those of a
+//! part that takes no more runs, to replace the layers of its filter with one of the right size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,21 +12,20 @@ use super::key_filter::Layer;
 use super::part::Part;
 use super::rows::read_keyed;
 
-/// One thread at a time, which reads the newest part first. What is applied meanwhile is put in by
-/// who applies it. Dropped, it ends soon, done or not.
+/// One thread at a time, newest part first. Keys applied meanwhile are inserted by the thread that
+/// applies them. When dropped, it stops early.
 #[derive(Default)]
 pub(super) struct Refill {
     stop: Arc<AtomicBool>,
     /// Returns whether it could read all.
     thread: Option<JoinHandle<bool>>,
-    /// The disk or the library has failed. Keys are looked for in the tables, whose readers will
-    /// tell.
+    /// The disk or the library has failed. Lookups then read the tables, and report that.
     failed: bool,
 }
 
 impl Refill {
-    /// Sees to it that there are filters for the keys of all parts that ended at `oldest_ms` or
-    /// later, and for no others. The last of `parts` takes runs.
+    /// Keeps filters for the keys of all parts that ended at `oldest_ms` or later, and for no others.
+    /// The last of `parts` takes runs.
     pub(super) fn look(&mut self, parts: &mut [Part], oldest_ms: u64) -> Result<(), IndexError> {
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
             self.wait();

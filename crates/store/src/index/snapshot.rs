@@ -152,7 +152,7 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// Whether memory alone tells that [`Snapshot::key`] finds nothing in `seqs`.
+    /// Whether memory alone shows that [`Snapshot::key`] finds nothing in `seqs`.
     pub fn rules_out(&self, id: UsageId, oldest_ms: u64, seqs: Range<u64>) -> bool {
         #[cfg(test)]
         super::fault::look();
