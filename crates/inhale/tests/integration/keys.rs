@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::http::{BODY, call, get, post, post_keyed};
-use crate::process::Folder;
+use crate::needs::until;
+use crate::process::{Folder, Server};
 
 #[test]
 fn a_key_is_stored_once_also_across_a_kill() {
@@ -86,5 +87,30 @@ fn keys_that_only_the_index_knows_are_replayed_one_by_one_and_in_a_batch() {
     ndjson(server.address, &format!("{}\n{other}", line(1000))).expect(207);
     let counted = get(server.address, "/api/usages/summary?by=medication").expect(200).json();
     assert_eq!(counted["rows"][0]["count"], json!(1001));
+    server.stop();
+}
+
+/// Reading threads start when there is something to read.
+fn reading_threads(server: &Server) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).expect("procfs");
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("tokio-rt-worker")).count()
+}
+
+#[test]
+fn repro_only_keys_that_were_used_before_are_looked_up_on_the_disk_and_not_by_the_event_loop() {
+    let folder = Folder::new();
+    let server = folder.serve(&[]);
+    for number in 0..50 {
+        post_keyed(server.address, &format!("k-{number}"), BODY).expect(201);
+    }
+    assert_eq!(reading_threads(&server), 0, "memory has every answer");
+    until("the index has the keys", || server.figure("inhale_keys_in_memory") == 0);
+    post_keyed(server.address, "another", BODY).expect(201);
+    assert_eq!(reading_threads(&server), 0, "filters rule out a new key");
+    let again = post_keyed(server.address, "k-7", BODY).expect(201);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert!(reading_threads(&server) > 0);
     server.stop();
 }
