@@ -24,7 +24,10 @@ fn main() {
     let (dir, days, keys) = (Path::new(&words[2]), number(3), number(4));
     match words[1].as_str() {
         "index" => of_index(dir, days, keys),
-        "store" => fill_store(dir, days, keys),
+        "store" => {
+            fill_store(dir, days, keys);
+            replays(dir, days, keys);
+        }
         other => panic!("index or store, not {other}"),
     }
 }
@@ -154,15 +157,7 @@ fn fill_store(dir: &Path, days: u64, keys: u64) {
         clock.0.store(received_ms, Ordering::Relaxed);
         for first in (day * keys..(day + 1) * keys).step_by(1000) {
             let usages: Vec<_> = (first..first + 1000).map(|n| usage(n, received_ms)).collect();
-            let items: Vec<BatchItem<'_>> = usages
-                .iter()
-                .map(|usage| {
-                    let event_id = usage.event_id.as_deref().expect("it has one");
-                    let key = Key::Event { principal: "default", event_id };
-                    BatchItem { usage, key: Some(key) }
-                })
-                .collect();
-            let appended = store.append_batch(&items, received_ms);
+            let appended = store.append_batch(&items(&usages), received_ms);
             assert!(appended.iter().all(Result::is_ok), "there is room");
             store.journal().commit_once().expect("commits");
             if first / 1000 % 32 == 31 {
@@ -174,6 +169,39 @@ fn fill_store(dir: &Path, days: u64, keys: u64) {
     while store.index_once() {}
     store.journal().housekeep_once();
     store.close().expect("closes");
+}
+
+fn items<'a>(usages: &'a [Usage<'a>]) -> Vec<BatchItem<'a>> {
+    let item = |usage: &'a Usage<'a>| {
+        let event_id = usage.event_id.as_deref().expect("it has one");
+        BatchItem { usage, key: Some(Key::Event { principal: "default", event_id }) }
+    };
+    usages.iter().map(item).collect()
+}
+
+/// CPU of batches of a thousand old keys, where the disk may be read and where it may not.
+fn replays(dir: &Path, days: u64, keys: u64) {
+    let store = Store::open(Config::new(dir), Arc::new(SystemClock::new())).expect("opens");
+    let received_ms = first_day_ms(days) + (days - 1) * DAY_MS;
+    let (mut given_up, mut answered) = (Duration::ZERO, Duration::ZERO);
+    for batch in 0..days {
+        let sent_ms = first_day_ms(days) + batch * DAY_MS;
+        let usages: Vec<_> =
+            (batch * keys..batch * keys + 1000).map(|n| usage(n, sent_ms)).collect();
+        let items = items(&usages);
+        let begun = cpu();
+        assert!(store.try_append_batch(&items, received_ms).is_none(), "memory cannot tell");
+        let tried = cpu();
+        let replayed = store.append_batch(&items, received_ms);
+        (given_up, answered) = (given_up + (tried - begun), answered + (cpu() - tried));
+        assert!(replayed.iter().all(|replayed| replayed.is_ok_and(|accepted| accepted.replayed)));
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1e3 / days as f64;
+    println!(
+        "a batch of 1000 old keys: {:.2} ms of CPU until memory gives up, {:.2} ms with the disk",
+        each(given_up),
+        each(answered),
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
