@@ -25,10 +25,9 @@ use crate::units::{Rate, parse_rate, size_text};
 /// Bytes a usage takes on disk in the worst case that this estimate allows for: a journal frame not
 /// yet compressed and its index row.
 const USAGE_BYTES: u64 = 250;
-/// Bytes of memory an idempotency key takes in the filters of the index's tables (ten bits), rounded
-/// up, and what the filters over the newest keys take at most beside them.
-const KEY_FILTER_BYTES: f64 = 1.5;
-const NEWEST_FILTERS_BYTES: f64 = 80.0 * 1024.0 * 1024.0;
+/// Bytes of memory an idempotency key takes for as long as it is remembered: twenty bits in its
+/// part's filter, and ten in that of its table.
+const KEY_FILTER_BYTES: f64 = 3.75;
 
 /// What to check against.
 #[derive(Args, Debug, Clone)]
@@ -367,11 +366,11 @@ fn clock_is_synchronised() -> Option<bool> {
 
 fn key_memory(per_second: f64) -> Finding {
     let keys_a_day = per_second * 86_400.0;
-    let needed = keys_a_day * 30.0 * KEY_FILTER_BYTES + NEWEST_FILTERS_BYTES;
+    let needed = keys_a_day * 30.0 * KEY_FILTER_BYTES;
     let memory = memory_bytes();
     // The other half is for the index's cache, requests, and the page cache.
     let room = memory.map_or(f64::INFINITY, |bytes| bytes as f64 / 2.0);
-    let days = ((room - NEWEST_FILTERS_BYTES) / (keys_a_day * KEY_FILTER_BYTES)).max(1.0) as u64;
+    let days = (room / (keys_a_day * KEY_FILTER_BYTES)).max(1.0) as u64;
     let memory = memory.map_or_else(|| "unknown".to_owned(), size_text);
     Finding {
         what: "idempotency keys",

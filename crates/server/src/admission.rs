@@ -30,7 +30,7 @@ impl Drop for Held {
 
 /// A share of the budget, given back when dropped.
 pub(crate) struct Permit<'a> {
-    admission: &'a Admission,
+    admission: &'a Arc<Admission>,
     bytes: usize,
 }
 
@@ -40,7 +40,7 @@ impl Admission {
     }
 
     /// A permit for a body of `bytes`, or `None` when the budget is used up.
-    pub(crate) fn admit(&self, bytes: usize) -> Option<Permit<'_>> {
+    pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit<'_>> {
         // Taking first and giving back on refusal needs one atomic step when there is room.
         let fits = self.take(bytes);
         let permit = Permit { admission: self, bytes };
@@ -66,6 +66,12 @@ impl Admission {
 }
 
 impl Permit<'_> {
+    /// The same share, for work that goes on when its call is given up.
+    pub(crate) fn detach(mut self) -> Held {
+        let bytes = std::mem::take(&mut self.bytes);
+        Held { admission: Arc::clone(self.admission), bytes }
+    }
+
     /// Has the permit cover `bytes`, if there is room for what that adds.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_given_out_and_comes_back() {
-        let admission = Admission::new(100);
+        let admission = Arc::new(Admission::new(100));
         let first = admission.admit(60).expect("there is room");
         assert!(admission.admit(60).is_none());
         assert_eq!(admission.bytes(), 60);
@@ -156,9 +162,10 @@ mod tests {
         assert!(growing.grow_to(5), "it never shrinks");
         assert_eq!(admission.bytes(), 100);
         assert!(!growing.grow_to(101));
-        drop(growing);
+        let detached = growing.detach();
+        assert_eq!(admission.bytes(), 101, "what was asked for last counts until it ends");
+        drop(detached);
         assert_eq!(admission.bytes(), 0);
-        let admission = Arc::new(admission);
         let held = admission.hold(100).expect("there is room");
         assert!(admission.hold(1).is_none());
         drop(held);

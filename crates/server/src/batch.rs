@@ -1,15 +1,18 @@
 //! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
 
+use bytes::Bytes;
 use edge::{Answer, FieldProblem, Problem, ProblemKind};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{Accepted, BatchItem};
+use store::{Accepted, BatchItem, Key};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Rejection, Usage};
 
+use crate::admission::Permit;
 use crate::api::Api;
-use crate::intake::{PRINCIPAL, count, key_of};
+use crate::intake::{count, key_of, where_it_may_wait};
+use crate::shared::Shared;
 use crate::{answers, refusals};
 
 /// Bytes of what is wrong with items that the answer to a batch lists, about. An item of a few bytes
@@ -22,7 +25,7 @@ const NOT_LISTED: &str =
 /// What became of an item.
 enum Outcome {
     Stored(Accepted),
-    Refused(Problem),
+    Refused(Problem, Refusal),
 }
 
 #[derive(Serialize)]
@@ -50,14 +53,27 @@ struct ItemJson {
 /// Takes a batch in. A key in the header covers item i as key + i.
 pub(crate) async fn take(
     api: &Api,
-    body: &[u8],
+    body: Bytes,
+    permit: Permit<'_>,
     format: BatchFormat,
-    header_key: Option<&str>,
+    header_key: Option<String>,
 ) -> Result<Answer, Problem> {
-    let outcomes = append(api, body, format, header_key)?;
+    let append = move |shared: &Shared, may_wait| {
+        append(shared, &body, format, header_key.as_deref(), may_wait)
+    };
+    let outcomes = match append(&api.shared, false) {
+        Some(outcomes) => outcomes?,
+        None => where_it_may_wait(api, permit.detach(), append).await??,
+    };
+    for outcome in &outcomes {
+        if let Outcome::Refused(_, reason) = outcome {
+            api.core.metrics.refused(*reason);
+            api.shared.refusing.note_if(*reason);
+        }
+    }
     let last = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Stored(accepted) => Some(accepted.seq),
-        Outcome::Refused(_) => None,
+        Outcome::Refused(..) => None,
     });
     if let Some(last) = last.max()
         && api.tickets.durable(last).await.is_err()
@@ -78,14 +94,19 @@ pub(crate) async fn take(
     Ok(answer(outcomes))
 }
 
+/// Decodes and appends. Returns `None` and appends nothing if it would have to wait for the disk and
+/// may not.
 fn append(
-    api: &Api,
+    shared: &Shared,
     body: &[u8],
     format: BatchFormat,
     header_key: Option<&str>,
-) -> Result<Vec<Outcome>, Problem> {
-    let decoded = usage::decode_batch(body, format, api.shared.unknown_fields)
-        .map_err(|error| refusals::batch(&error))?;
+    may_wait: bool,
+) -> Option<Result<Vec<Outcome>, Problem>> {
+    let decoded = match usage::decode_batch(body, format, shared.unknown_fields) {
+        Ok(decoded) => decoded,
+        Err(error) => return Some(Err(refusals::batch(&error))),
+    };
     let keys: Vec<Option<String>> =
         (0..decoded.len()).map(|index| header_key.map(|key| usage::item_key(key, index))).collect();
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(decoded.len());
@@ -94,40 +115,36 @@ fn append(
     for (item, key) in decoded.iter().zip(&keys) {
         match valid(item, key.as_deref()) {
             Ok((usage, key)) => {
-                items.push(BatchItem { usage, key: key.map(|key| (PRINCIPAL, key)) });
+                items.push(BatchItem { usage, key });
                 outcomes.push(None);
             }
             Err(problem) => {
-                api.core.metrics.refused(Refusal::Invalid);
-                outcomes.push(Some(Outcome::Refused(within(problem, &mut errors_room))));
+                let problem = within(problem, &mut errors_room);
+                outcomes.push(Some(Outcome::Refused(problem, Refusal::Invalid)));
             }
         }
     }
-    let mut appended =
-        api.shared.store.append_batch(&items, api.shared.clock.wall_ms()).into_iter();
-    Ok(outcomes
-        .into_iter()
-        .map(|outcome| {
-            outcome.unwrap_or_else(|| {
-                match appended.next().expect("each valid item has a result") {
-                    Ok(accepted) => Outcome::Stored(accepted),
-                    Err(refused) => {
-                        let (problem, reason) = refusals::append(refused);
-                        api.core.metrics.refused(reason);
-                        api.shared.refusing.note_if(reason);
-                        Outcome::Refused(problem)
-                    }
-                }
-            })
-        })
-        .collect())
+    let received_ms = shared.clock.wall_ms();
+    let mut appended = match may_wait {
+        true => shared.store.append_batch(&items, received_ms),
+        false => shared.store.try_append_batch(&items, received_ms)?,
+    }
+    .into_iter();
+    let mut next = || match appended.next().expect("each valid item has a result") {
+        Ok(accepted) => Outcome::Stored(accepted),
+        Err(refused) => {
+            let (problem, reason) = refusals::append(refused);
+            Outcome::Refused(problem, reason)
+        }
+    };
+    Some(Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(&mut next)).collect()))
 }
 
 /// An item and its key, or what is wrong with it.
 fn valid<'a>(
     item: &'a Result<Usage<'a>, Rejection>,
     item_key: Option<&'a str>,
-) -> Result<(&'a Usage<'a>, Option<&'a str>), Problem> {
+) -> Result<(&'a Usage<'a>, Option<Key<'a>>), Problem> {
     let usage = item.as_ref().map_err(|rejected| refusals::rejection(rejected.clone()))?;
     // The header stands for all items that have no key of their own: an item's key is derived from it
     // and its place, so that an eventId beside it names the event without contradicting it.
@@ -160,7 +177,7 @@ fn within(problem: Problem, room: &mut usize) -> Problem {
 fn answer(outcomes: Vec<Outcome>) -> Answer {
     let problems = || {
         outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Refused(problem) => Some(problem),
+            Outcome::Refused(problem, _) => Some(problem),
             Outcome::Stored(_) => None,
         })
     };
@@ -206,7 +223,7 @@ fn item(index: usize, outcome: Outcome) -> ItemJson {
             retry: None,
             error: None,
         },
-        Outcome::Refused(problem) => ItemJson {
+        Outcome::Refused(problem, _) => ItemJson {
             index,
             status: problem.kind.status,
             id: None,
@@ -252,7 +269,7 @@ mod tests {
                 replayed: false,
             })
         };
-        let refused = |kind: &'static ProblemKind| Outcome::Refused(kind.into());
+        let refused = |kind: &'static ProblemKind| Outcome::Refused(kind.into(), Refusal::Invalid);
         let check = |outcomes: Vec<Outcome>, expected: u16| {
             let response = answer(outcomes).response;
             assert_eq!(response.status(), expected);

@@ -4,17 +4,18 @@ use bytes::Bytes;
 use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
-use store::{Accepted, AppendRefused};
+use store::{Accepted, Key};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Usage, limits};
 
-use crate::admission::Permit;
+use crate::admission::{Held, Permit};
 use crate::api::Api;
-use crate::{answers, batch, refusals};
+use crate::shared::Shared;
+use crate::{answers, batch, reads, refusals};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Whose keys they are while nobody has to show who they are.
-pub(crate) const PRINCIPAL: &str = "default";
+const PRINCIPAL: &str = "default";
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         return Err(problem.closing());
     }
     let read = read_admitted(api, &mut request, limits::BODY_BYTES_MAX).await;
-    let (body, _permit) = read.map_err(|error| {
+    let (body, permit) = read.map_err(|error| {
         if error == BodyError::NoRoom {
             api.core.metrics.refused(Refusal::Overload);
         }
@@ -53,8 +54,8 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
     };
     match format {
-        Some(format) => Box::pin(batch::take(api, &body, format, header_key.as_deref())).await,
-        None => one(api, &body, header_key.as_deref()).await,
+        Some(format) => Box::pin(batch::take(api, body, permit, format, header_key)).await,
+        None => one(api, body, permit, header_key).await,
     }
 }
 
@@ -76,8 +77,19 @@ pub(crate) async fn read_admitted<'a>(
     Ok((body, permit))
 }
 
-async fn one(api: &Api, body: &[u8], header_key: Option<&str>) -> Result<Answer, Problem> {
-    let accepted = append(api, body, header_key).map_err(|(problem, reason)| {
+async fn one(
+    api: &Api,
+    body: Bytes,
+    permit: Permit<'_>,
+    header_key: Option<String>,
+) -> Result<Answer, Problem> {
+    let append =
+        move |shared: &Shared, may_wait| append(shared, &body, header_key.as_deref(), may_wait);
+    let appended = match append(&api.shared, false) {
+        Some(appended) => appended,
+        None => Box::pin(where_it_may_wait(api, permit.detach(), append)).await?,
+    };
+    let accepted = appended.map_err(|(problem, reason)| {
         api.core.metrics.refused(reason);
         api.shared.refusing.note_if(reason);
         problem
@@ -91,20 +103,48 @@ async fn one(api: &Api, body: &[u8], header_key: Option<&str>) -> Result<Answer,
     Ok(Answer::new(Route::Usages, answers::accepted(accepted.id, accepted.replayed)))
 }
 
-fn append(
+/// Repeats `append` on a reading thread, where it may wait for the disk. The body keeps its share of
+/// the budget even if the client has gone.
+pub(crate) async fn where_it_may_wait<T: Send + 'static>(
     api: &Api,
+    held: Held,
+    append: impl FnOnce(&Shared, bool) -> Option<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let appended = reads::on_reading_thread(api, move |shared| {
+        let _held = held;
+        append(shared, true).expect("it may wait")
+    });
+    appended.await.inspect_err(|problem| {
+        if problem.kind == ProblemKind::OVERLOADED {
+            api.core.metrics.refused(Refusal::Overload);
+        }
+    })
+}
+
+/// Decodes and appends. Returns `None` and appends nothing if it would have to wait for the disk and
+/// may not.
+fn append(
+    shared: &Shared,
     body: &[u8],
     header_key: Option<&str>,
-) -> Result<Accepted, (Problem, Refusal)> {
-    let usage = usage::decode(body, api.shared.unknown_fields)
-        .map_err(|rejection| (refusals::rejection(rejection), Refusal::Invalid))?;
-    let key = key_of(&usage, header_key).map_err(|problem| (problem, Refusal::Invalid))?;
-    let received_ms = api.shared.clock.wall_ms();
-    let appended: Result<_, AppendRefused> = match key {
-        None => api.shared.store.append(&usage, received_ms),
-        Some(key) => api.shared.store.append_keyed(&usage, PRINCIPAL, key, received_ms),
+    may_wait: bool,
+) -> Option<Result<Accepted, (Problem, Refusal)>> {
+    let invalid = |problem| Some(Err((problem, Refusal::Invalid)));
+    let usage = match usage::decode(body, shared.unknown_fields) {
+        Ok(usage) => usage,
+        Err(rejection) => return invalid(refusals::rejection(rejection)),
     };
-    appended.map_err(refusals::append)
+    let key = match key_of(&usage, header_key) {
+        Ok(key) => key,
+        Err(problem) => return invalid(problem),
+    };
+    let (store, received_ms) = (&shared.store, shared.clock.wall_ms());
+    let appended = match key {
+        None => store.append(&usage, received_ms),
+        Some(key) if may_wait => store.append_keyed(&usage, key, received_ms),
+        Some(key) => store.try_append_keyed(&usage, key, received_ms)?,
+    };
+    Some(appended.map_err(refusals::append))
 }
 
 /// Counts a durable usage.
@@ -116,11 +156,11 @@ pub(crate) fn count(api: &Api, accepted: &Accepted) {
     }
 }
 
-/// The key of a usage: the header's or its event's. Both, and different, cannot be meant.
+/// The key of a usage: its event's, or else the header's. Both, and different, cannot be meant.
 pub(crate) fn key_of<'a>(
     usage: &'a Usage<'_>,
     header_key: Option<&'a str>,
-) -> Result<Option<&'a str>, Problem> {
+) -> Result<Option<Key<'a>>, Problem> {
     match (header_key, usage.event_id.as_deref()) {
         (Some(header), Some(event)) if header != event => Err(Problem::from(ProblemKind::INVALID)
             .errors(vec![FieldProblem {
@@ -129,7 +169,8 @@ pub(crate) fn key_of<'a>(
                 detail: "differs from the Idempotency-Key header; send one of them, or both alike"
                     .to_owned(),
             }])),
-        (header, event) => Ok(header.or(event)),
+        (_, Some(event_id)) => Ok(Some(Key::Event { principal: PRINCIPAL, event_id })),
+        (header, None) => Ok(header.map(|key| Key::Header { principal: PRINCIPAL, key })),
     }
 }
 
@@ -204,8 +245,14 @@ mod tests {
     fn one_key_only() {
         let body = br#"{"patientId":"1","timestamp":0,"medication":"m","eventId":"e"}"#;
         let usage = usage::decode(body, usage::UnknownFields::Refuse).expect("it is a usage");
-        assert_eq!(key_of(&usage, None).expect("one key"), Some("e"));
-        assert_eq!(key_of(&usage, Some("e")).expect("the same key"), Some("e"));
+        for header in [None, Some("e")] {
+            let key = key_of(&usage, header).expect("one key");
+            assert!(matches!(key, Some(Key::Event { event_id: "e", .. })), "{header:?}");
+        }
         assert!(key_of(&usage, Some("f")).is_err());
+        let usage = Usage { event_id: None, ..usage };
+        let key = key_of(&usage, Some("f")).expect("one key");
+        assert!(matches!(key, Some(Key::Header { key: "f", .. })));
+        assert!(key_of(&usage, None).expect("none").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Receipts, histories and summaries. They read the disk, so they run on a core's few reading
-//! threads and never hold up the usages that come in. A summary that turns out to read much is begun
-//! again on a thread of its own, where it holds up no other read either.
+//! threads and never hold up the usages that come in. Usages whose keys need the disk run there too.
+//! A summary that turns out to read much is begun again on a thread of its own, where it holds up no
+//! other read either.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use usage::UsageId;
 use crate::admission::Held;
 use crate::api::Api;
 use crate::intake::{self, MediaType};
+use crate::shared::Shared;
 use crate::{answers, filters, refusals};
 
 /// Bytes of a search's body.
@@ -26,7 +28,7 @@ const SMALL_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// `GET /api/usages/{id}`.
 pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
-    let read = on_reading_thread(api, move |store| match store.receipt(&id) {
+    let read = on_reading_thread(api, move |shared| match shared.store.receipt(&id) {
         Ok(Some(stored)) => Ok(answers::receipt(&stored)),
         Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
         Err(error) => Err(refusals::read(error, "")),
@@ -85,8 +87,9 @@ pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
             Ok(answers::summary(query.by, &tz, &rows))
         };
         let quick = answer.clone();
-        let quick =
-            on_reading_thread(api, move |store| quick(store, &mut Effort::rows(QUICK_ROWS_MAX)));
+        let quick = on_reading_thread(api, move |shared| {
+            quick(&shared.store, &mut Effort::rows(QUICK_ROWS_MAX))
+        });
         match quick.await? {
             Err(ReadError::TooSlow) => api.shared.counting.run(answer).await,
             other => other.map_err(|error| refusals::read(error, "")),
@@ -102,8 +105,8 @@ async fn read_history(
     prefix: &'static str,
     next_uri: Option<impl FnOnce(&str) -> String + Send + 'static>,
 ) -> Result<Response, Problem> {
-    on_reading_thread(api, move |store| {
-        let page = store.history(&filter).map_err(|error| refusals::read(error, prefix))?;
+    on_reading_thread(api, move |shared| {
+        let page = shared.store.history(&filter).map_err(|error| refusals::read(error, prefix))?;
         Ok(answers::history(&page, next_uri))
     })
     .await
@@ -143,18 +146,18 @@ fn room_for(api: &Api, response: &Response) -> Result<Option<Held>, Problem> {
 }
 
 /// Runs `read` on one of the core's reading threads, or refuses when too many reads wait for them.
-async fn on_reading_thread<T: Send + 'static>(
+pub(crate) async fn on_reading_thread<T: Send + 'static>(
     api: &Api,
-    read: impl FnOnce(&Store) -> T + Send + 'static,
+    read: impl FnOnce(&Shared) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let Ok(permit) = Arc::clone(&api.reads).try_acquire_owned() else {
         return Err(ProblemKind::OVERLOADED.into());
     };
-    let store = api.shared.store.clone();
+    let shared = Arc::clone(&api.shared);
     // The permit goes along: a client that leaves does not end the read that it asked for.
     let reading = move || {
         let _permit = permit;
-        read(&store)
+        read(&shared)
     };
     match tokio::task::spawn_blocking(reading).await {
         Ok(outcome) => Ok(outcome),

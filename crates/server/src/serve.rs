@@ -73,7 +73,7 @@ pub fn start(
         store,
         clock,
         metrics: Arc::clone(&metrics),
-        admission: Admission::new(config.bodies_bytes_max),
+        admission: Arc::new(Admission::new(config.bodies_bytes_max)),
         answers: Arc::new(Admission::new(ANSWERS_BYTES_MAX)),
         refusing: Refusing::default(),
         counting,

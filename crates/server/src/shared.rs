@@ -15,7 +15,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     /// The room for large answers.
     pub(crate) answers: Arc<Admission>,
     pub(crate) refusing: Refusing,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use journal::{Clock, FrameKind, SystemClock};
 use rustix::time::{ClockId, clock_gettime};
-use store::{AppendRefused, Config, HistoryQuery, Store, rebuild};
+use store::{AppendRefused, Config, HistoryQuery, Key, Store, rebuild};
 use usage::{UnknownFields, Usage, record};
 
 const USAGES: u64 = 2_000_000;
@@ -85,7 +85,10 @@ fn sustained(dir: &std::path::Path, keyed: bool) {
         let usage = &usages[usize::try_from(n).expect("few") % usages.len()];
         loop {
             let result = match keyed {
-                true => store.append_keyed(usage, "default", &n.to_string(), clock.wall_ms()),
+                true => {
+                    let key = Key::Header { principal: "default", key: &n.to_string() };
+                    store.append_keyed(usage, key, clock.wall_ms())
+                }
                 false => store.append(usage, clock.wall_ms()),
             };
             match result {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use usage::UsageId;
 
@@ -53,7 +53,8 @@ type Shard<'a> = MutexGuard<'a, HashMap<UsageId, Claim>>;
 
 /// The locks over some keys; what is found or missing under them stays so until they are dropped.
 pub(crate) struct Held<'a> {
-    shards: [Option<Shard<'a>>; SHARDS],
+    /// By the shards' numbers.
+    shards: Vec<(usize, Shard<'a>)>,
 }
 
 /// Ids are parts of a SHA-256, so any of their free bits spread evenly.
@@ -66,26 +67,25 @@ impl Claims {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
+    /// Locks a shard, even if a thread has panicked while it held it. Each claim is one insertion
+    /// into the map, and follows its append with nothing that can panic in between, so the claims
+    /// are complete at every moment.
     fn shard(&self, at: usize) -> Shard<'_> {
-        self.shards[at].lock().expect("no holder of claims panics")
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the given keys, always in the order of their shards, so that two batches can not wait
     /// for each other.
     pub(crate) fn hold(&self, ids: impl Iterator<Item = UsageId>) -> Held<'_> {
-        let mut wanted = [false; SHARDS];
-        ids.for_each(|id| wanted[shard_of(id)] = true);
-        Held { shards: std::array::from_fn(|at| wanted[at].then(|| self.shard(at))) }
+        let mut wanted: Vec<usize> = ids.map(shard_of).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        Held { shards: wanted.into_iter().map(|at| (at, self.shard(at))).collect() }
     }
 
     /// The claim on one key.
     pub(crate) fn get(&self, id: UsageId) -> Option<Claim> {
         self.shard(shard_of(id)).get(&id).copied()
-    }
-
-    /// Locks one key.
-    pub(crate) fn hold_one(&self, id: UsageId) -> HeldOne<'_> {
-        HeldOne { shard: self.shard(shard_of(id)), id }
     }
 
     /// Forgets the claim of `id` by the frame `seq`, which the index has now.
@@ -118,7 +118,8 @@ impl Claims {
 
 impl Held<'_> {
     fn shard(&mut self, id: UsageId) -> &mut HashMap<UsageId, Claim> {
-        self.shards[shard_of(id)].as_mut().expect("the key is among those held")
+        let at = self.shards.binary_search_by_key(&shard_of(id), |(at, _)| *at);
+        &mut self.shards[at.expect("the key is among those held")].1
     }
 
     pub(crate) fn get(&mut self, id: UsageId) -> Option<Claim> {
@@ -128,23 +129,6 @@ impl Held<'_> {
     /// `durable` is the journal's position: what is below it has been synced.
     pub(crate) fn claim(&mut self, id: UsageId, claim: Claim, durable: u64) {
         insert(self.shard(id), id, claim, durable);
-    }
-}
-
-/// The lock over one key.
-pub(crate) struct HeldOne<'a> {
-    shard: Shard<'a>,
-    id: UsageId,
-}
-
-impl HeldOne<'_> {
-    pub(crate) fn get(&self) -> Option<Claim> {
-        self.shard.get(&self.id).copied()
-    }
-
-    /// As [`Held::claim`].
-    pub(crate) fn claim(&mut self, claim: Claim, durable: u64) {
-        insert(&mut self.shard, self.id, claim, durable);
     }
 }
 
@@ -163,8 +147,9 @@ mod tests {
     #[test]
     fn a_claim_is_released_by_its_own_frame_alone() {
         let claims = Claims::new();
-        claims.hold_one(id(1)).claim(claim(5), 6);
-        claims.hold_one(id(1)).claim(claim(9), 6);
+        for seq in [5, 9] {
+            claims.hold([id(1)].into_iter()).claim(id(1), claim(seq), 6);
+        }
         claims.release(id(1), 5);
         assert_eq!(claims.get(id(1)), Some(Claim { before: Some(5), ..claim(9) }));
         claims.release(id(1), 9);
@@ -188,5 +173,20 @@ mod tests {
             }
         });
         assert_eq!(claims.get(id(0)).map(|claim| claim.seq), Some(100));
+    }
+
+    #[test]
+    fn repro_a_panic_under_the_lock_disables_no_key() {
+        let claims = Claims::new();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut held = claims.hold([id(1), id(2)].into_iter());
+            held.claim(id(1), claim(5), 0);
+            panic!("injected");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(claims.get(id(1)), Some(claim(5)), "what was appended stays claimed");
+        claims.hold([id(2)].into_iter()).claim(id(2), claim(6), 0);
+        claims.release(id(1), 5);
+        assert_eq!(claims.len(), 1);
     }
 }

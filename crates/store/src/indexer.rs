@@ -10,6 +10,7 @@ use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
 use crate::index::{Index, IndexEntry, IndexError};
+use crate::key_search::key_oldest_ms;
 use crate::slot::{Failure, Owner, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;
@@ -19,7 +20,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// So many failures that may be the fault of the index's files, without [`RUNS_TO_FORGIVE`] in
-/// between, mean that they are; they are removed then, and made again from the journal.
+/// between, mean that they are; they are removed then, and made again from the journal. If failures
+/// go on, the files were not the cause: each further removal takes twice as many.
 const FAILURES_BEFORE_REBUILD: u32 = 3;
 
 /// After so many runs in a row a failure before them is forgotten. Not after the first: where only
@@ -38,6 +40,8 @@ pub(crate) struct Indexer {
     /// While the tail does not reach back to the index's cursor.
     reader: Option<Reader>,
     failures: u32,
+    /// Times that the index was removed for them.
+    rebuilds: u32,
     runs_since_failure: u32,
     /// Times in a row that something else was at fault: the journal could not be read, somebody else
     /// had the index open, or this process was short of something.
@@ -157,15 +161,19 @@ impl Indexer {
         }
     }
 
-    fn open(&self, shared: &Shared) -> Result<Index, IndexError> {
-        if self.failures >= FAILURES_BEFORE_REBUILD {
+    fn open(&mut self, shared: &Shared) -> Result<Index, IndexError> {
+        let doubled = 2u32.saturating_pow(self.rebuilds);
+        if self.failures >= FAILURES_BEFORE_REBUILD.saturating_mul(doubled) {
             tracing::warn!(failures = self.failures, "the index is removed and rebuilt");
             remove_index(&shared.config.index_dir())?;
+            self.rebuilds += 1;
         }
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
         let kept = shared.journal.first_seq()..shared.journal.durable();
-        open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)
+        let index = open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)?;
+        shared.remember_keys(&index)?;
+        Ok(index)
     }
 
     fn apply_from_journal(
@@ -223,7 +231,7 @@ impl Indexer {
         let runs = shared.index_runs.fetch_add(1, Ordering::Relaxed);
         self.runs_since_failure = self.runs_since_failure.saturating_add(1);
         if self.runs_since_failure >= RUNS_TO_FORGIVE {
-            self.failures = 0;
+            (self.failures, self.rebuilds) = (0, 0);
         }
         if runs.is_multiple_of(RUNS_PER_UPKEEP) {
             self.upkeep(shared, index)?;
@@ -234,6 +242,7 @@ impl Indexer {
     /// What the index needs now and then.
     fn upkeep(&mut self, shared: &Shared, index: &Index) -> Result<(), IndexError> {
         index.upkeep()?;
+        shared.remember_keys(index)?;
         let first_seq = shared.journal.first_seq();
         if first_seq > self.upkeep_first_seq && index.expire(first_seq)? {
             self.upkeep_first_seq = first_seq;
@@ -243,6 +252,10 @@ impl Indexer {
 }
 
 impl Shared {
+    fn remember_keys(&self, index: &Index) -> Result<(), IndexError> {
+        index.remember_keys(key_oldest_ms(&self.journal, &self.config, self.clock.wall_ms()))
+    }
+
     /// Forgets the keys of frames below `cursor`, which the index has.
     fn release_claims(&self, run: &[Arc<Batch>], cursor: u64) {
         // Whoever has appended a keyed frame still holds its lock if it has not claimed it yet, so
@@ -300,4 +313,40 @@ pub(crate) fn apply_run(index: &Index, run: &[Arc<Batch>]) -> Result<u64, IndexE
         index.advance(end)?;
     }
     Ok(entries.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Store, SystemClock};
+
+    #[test]
+    fn repro_an_index_that_keeps_failing_is_not_removed_each_time() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(dir.path());
+        config.journal.reserve_bytes = 0;
+        let store = Store::open(config, Arc::new(SystemClock::new())).expect("opens");
+        let shared = &*store.shared;
+        let mark = shared.config.index_dir().join("mark");
+        let mut indexer = Indexer::default();
+        let mut removed_after = Vec::new();
+        for failures in 1..=24 {
+            std::fs::write(&mark, "of this index").expect("written");
+            shared.slot.fail(Failure::of_files("a test"));
+            assert_eq!(indexer.step(shared, Duration::ZERO), Step::Failed);
+            assert_eq!(indexer.step(shared, Duration::ZERO), Step::Idle, "it is open again");
+            if !mark.exists() {
+                removed_after.push(failures);
+            }
+        }
+        assert_eq!(removed_after, [3, 6, 12, 24]);
+        // The control: once it has worked for long enough, the next failures count anew.
+        (indexer.failures, indexer.rebuilds) = (0, 0);
+        std::fs::write(&mark, "of this index").expect("written");
+        for _ in 0..3 {
+            shared.slot.fail(Failure::of_files("a test"));
+            while indexer.step(shared, Duration::ZERO) == Step::Failed {}
+        }
+        assert!(!mark.exists());
+    }
 }

@@ -13,7 +13,9 @@ mod config;
 mod cursor;
 mod effort;
 mod error;
+mod events;
 mod indexer;
+mod key_search;
 mod query;
 mod read;
 mod rebuild;
@@ -26,7 +28,7 @@ mod summary;
 mod tail;
 mod tickets;
 
-pub use append::{Accepted, BatchItem};
+pub use append::{Accepted, BatchItem, Key};
 pub use config::{Config, RunOptions};
 pub use cursor::{CursorError, HistoryCursor};
 pub use effort::Effort;

@@ -76,7 +76,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Store, SystemClock};
+    use crate::{Key, Store, SystemClock};
+
+    const KEY: Key<'_> = Key::Header { principal: "default", key: "k" };
 
     const JSON: &[u8] =
         br#"{"patientId":"100","timestamp":"2026-11-01T00:00:00Z","medication":"Albuterol"}"#;
@@ -95,12 +97,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let usage = usage::decode(JSON, usage::UnknownFields::Refuse).expect("valid");
         let store = open(dir.path());
-        let first = store.append_keyed(&usage, "default", "k", 0).expect("new");
+        let first = store.append_keyed(&usage, KEY, 0).expect("new");
         store.close().expect("closes");
         drop(store);
         let store = open(dir.path());
         meanwhile(&store);
-        let again = store.append_keyed(&usage, "default", "k", 0).expect("answered");
+        let again = store.append_keyed(&usage, KEY, 0).expect("answered");
         assert_eq!(again.replayed, again.seq == first.seq);
         again.replayed
     }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
+use crate::key_search::key_oldest_ms;
 use crate::slot::{Failure, FoundIndex, IndexSlot, Owner, remove_index, use_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
@@ -27,10 +28,13 @@ pub struct Store {
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) recovery: Recovery,
     pub(crate) store_number: u16,
     pub(crate) secret: CheckKey,
+    /// From this sequence on an event id belongs to its patient; see [`crate::events`].
+    pub(crate) events_from: u64,
     pub(crate) tail: Arc<Tail>,
     pub(crate) claims: Claims,
     pub(crate) slot: IndexSlot,
@@ -65,7 +69,8 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
-        let examined = Journal::examine(disk, clock, config.journal_options())?;
+        let examined =
+            Journal::examine(Arc::clone(&disk), Arc::clone(&clock), config.journal_options())?;
         let found = match config.index_enabled {
             true => FoundIndex::open(&config.index_dir(), &config.index),
             false => Ok(None),
@@ -73,6 +78,11 @@ impl Store {
         let witness = found.as_ref().ok().and_then(Option::as_ref).map(FoundIndex::witness);
         let (journal, recovery) = examined.open(witness.as_slice())?;
         let durable = journal.durable();
+        // A later position costs more looks for former events, and changes no answer.
+        let events_from = crate::events::scoped_from(&*disk, durable).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the file `events` could not be read or written");
+            durable
+        });
         let index = if config.index_enabled {
             if let Err(error) = remove_index(&config.new_index_dir()) {
                 // It is only in the way of space.
@@ -84,8 +94,12 @@ impl Store {
                 use_index(found, &config.index_dir(), &config.index, owner, kept)
             });
             // A new index has nothing to wait for below the oldest frame.
-            let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
-            opened.and_then(advance).map_err(|error| Failure::from(&error))
+            let prepare = |index: Index| {
+                index.advance(journal.first_seq())?;
+                index.remember_keys(key_oldest_ms(&journal, &config, clock.wall_ms()))?;
+                Ok(index)
+            };
+            opened.and_then(prepare).map_err(|error| Failure::from(&error))
         } else {
             Err(Failure { why: "it is switched off".to_owned(), blames_files: false })
         };
@@ -103,10 +117,12 @@ impl Store {
         let (store_number, secret) = (meta.store_number, CheckKey(meta.check_key));
         Ok(Self {
             shared: Arc::new(Shared {
+                clock,
                 journal,
                 recovery,
                 store_number,
                 secret,
+                events_from,
                 tail,
                 claims,
                 slot: IndexSlot::new(index),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use journal::{Batch, FrameView};
@@ -78,8 +78,10 @@ impl Tail {
         }
     }
 
+    /// Locks the tail, even if a thread has panicked while it held it: what can panic there comes
+    /// before the first change.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of the tail panics")
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Updates the mirrors; called before the lock is given back.
@@ -185,7 +187,7 @@ impl Tail {
             .wait_timeout_while(inner, interval, |inner| {
                 inner.end_seq < enough && inner.first_seq <= cursor && !inner.stopped
             })
-            .expect("no holder of the tail panics");
+            .unwrap_or_else(PoisonError::into_inner);
         inner.wake_at = u64::MAX;
         if inner.first_seq > cursor {
             return Next::Behind;
@@ -207,7 +209,7 @@ impl Tail {
     /// Waits for `timeout` or until the store is closing; returns whether it is.
     pub(crate) fn wait_stopped(&self, timeout: Duration) -> bool {
         let waited = self.arrived.wait_timeout_while(self.lock(), timeout, |inner| !inner.stopped);
-        waited.expect("no holder of the tail panics").0.stopped
+        waited.unwrap_or_else(PoisonError::into_inner).0.stopped
     }
 }
 

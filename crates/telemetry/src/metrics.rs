@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::exposition::Figures;
@@ -102,7 +102,12 @@ impl Metrics {
 
     /// Has `source` add its figures to every scrape.
     pub fn add_source(&self, source: impl Fn(&mut Figures) + Send + Sync + 'static) {
-        self.sources.lock().expect("no holder panics").push(Box::new(source));
+        self.sources().push(Box::new(source));
+    }
+
+    /// The sources, even if one has panicked: a scrape changes nothing about them.
+    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sum(&self, cell: impl Fn(&CoreMetrics) -> &AtomicU64) -> u64 {
@@ -144,7 +149,7 @@ impl Metrics {
         self.requests(&mut figures);
         self.usages(&mut figures);
         self.traffic(&mut figures);
-        for source in self.sources.lock().expect("no holder panics").iter() {
+        for source in self.sources().iter() {
             source(&mut figures);
         }
         figures.text()
@@ -268,5 +273,19 @@ mod tests {
             "http_server_request_duration_seconds_bucket{le=\"0.0004\",method=\"POST\",route=\"/api/usages\",status=\"201\"} 2",
         );
         check(&text, "# EOF");
+    }
+
+    #[test]
+    fn repro_a_source_that_panics_costs_one_scrape() {
+        let metrics = Metrics::new(1);
+        let panics = std::sync::atomic::AtomicBool::new(true);
+        metrics.add_source(move |figures| {
+            assert!(!panics.swap(false, Relaxed), "injected");
+            figures.gauge("inhale_index_lag_usages", "Behind.").plain(7);
+        });
+        let scrape = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| metrics.expose()));
+        scrape().expect_err("the panic was injected");
+        check(&scrape().expect("the next scrape is answered"), "inhale_index_lag_usages 7");
+        metrics.add_source(|_| ());
     }
 }

@@ -16,14 +16,17 @@ const VERSION_SHIFT: u32 = 76;
 const VARIANT_SHIFT: u32 = 62;
 const VARIANT: u128 = 0b10;
 const KEYED_DOMAIN: &[u8] = b"inhale usage id from key v1";
+const EVENT_DOMAIN: &[u8] = b"inhale usage id from event v1";
 
 /// The id of a usage, a UUID (RFC 9562).
 ///
 /// A usage without an idempotency key has a UUIDv7, from its high bits to its low ones: 48 bits of
 /// milliseconds since 1970 at receipt, version 7, 12 bits of store number, variant `10`, 44 bits
 /// of sequence in the store's journal, 18 check bits. So ids sort by time of receipt, and a
-/// receipt needs no index. A keyed usage has a UUIDv8, made of the first bytes of
-/// SHA-256(domain, length of principal, principal, key): the same on every instance.
+/// receipt needs no index. A keyed usage has a UUIDv8, made of the first bytes of a SHA-256, the same
+/// on every instance: of (domain, length of principal, principal, key) if the key is an
+/// `Idempotency-Key`, and of (another domain, principal, patient, event id), each with its length
+/// before it, if it is an event id. Lengths are in bytes, as 64-bit big-endian integers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UsageId(u128);
 
@@ -85,10 +88,24 @@ impl UsageId {
             .chain_update(KEYED_DOMAIN)
             .chain_update((principal.len() as u64).to_be_bytes())
             .chain_update(principal)
-            .chain_update(key)
-            .finalize();
+            .chain_update(key);
+        Self::of_hash(digest)
+    }
+
+    /// The id of the event that `principal` sent as `event_id` of a patient. All three may be any
+    /// text; different triples give different ids, none of them one of [`UsageId::keyed`].
+    pub fn event(principal: &str, patient_id: &str, event_id: &str) -> UsageId {
+        let mut digest = Sha256::new().chain_update(EVENT_DOMAIN);
+        for field in [principal, patient_id, event_id] {
+            digest.update((field.len() as u64).to_be_bytes());
+            digest.update(field);
+        }
+        Self::of_hash(digest)
+    }
+
+    fn of_hash(digest: Sha256) -> UsageId {
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
+        bytes.copy_from_slice(&digest.finalize()[..16]);
         let free = u128::from_be_bytes(bytes) & !(0xf << VERSION_SHIFT | 0b11 << VARIANT_SHIFT);
         UsageId(free | 8 << VERSION_SHIFT | VARIANT << VARIANT_SHIFT)
     }

@@ -19,11 +19,14 @@
 mod counting;
 mod counts;
 mod error;
+#[cfg(test)]
+pub(crate) mod fault;
 mod history;
 mod key_filter;
 mod keys;
 mod merger;
 mod part;
+mod refill;
 mod rows;
 mod snapshot;
 
@@ -35,9 +38,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
 use counting::KeptCounts;
-use key_filter::Refill;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
+use refill::Refill;
 
 pub use error::IndexError;
 pub use history::IndexedUsage;
@@ -51,8 +54,6 @@ const PART_USAGES_MAX: u64 = 16 << 20;
 /// Parts from which on a day of receipt that goes back begins no more, or a clock that is set to and
 /// fro would make one at each turn.
 const PARTS_BACK_MAX: usize = 1000;
-/// Parts that have a filter of their keys in memory at most, the newest ones: 20 MiB each, if full.
-const KEY_FILTERS_MAX: usize = 4;
 /// A keyspace beside the parts, written to in order that the library lets go of old tables.
 const SPARE: &str = "spare";
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -104,8 +105,6 @@ struct Parts {
     /// Compactions that had been done at the last look, in this process.
     compactions: usize,
     merger: Merger,
-    /// Ends with the index.
-    #[cfg_attr(not(test), expect(dead_code, reason = "dropping it is its use"))]
     refill: Refill,
 }
 
@@ -113,11 +112,10 @@ impl Index {
     /// Opens or creates the index in `dir`.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let database = open_database(dir, options.cache_bytes)?;
-        let mut all = part::find_all(&database)?;
+        let all = part::find_all(&database)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
-        let refill = part::refill(&mut all, options.part_usages_max)?;
-        let merger = Merger::default();
+        let (merger, refill) = (Merger::default(), Refill::default());
         let parts = Parts { all, cursor, written: false, compactions: 0, merger, refill };
         let kept_counts = Arc::new(KeptCounts::default());
         let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
@@ -164,8 +162,18 @@ impl Index {
             parts.cursor = part.cursor();
             rest = later;
         }
-        parts.limit_filters();
         self.publish(&parts);
+        Ok(())
+    }
+
+    /// Keeps filters in memory for the parts that have keys used at `oldest_ms` or later, and for no
+    /// others. Keys are read into them in the background; until then, lookups need the tables. Call it
+    /// after opening the index, and now and then.
+    pub fn remember_keys(&self, oldest_ms: u64) -> Result<(), IndexError> {
+        let mut guard = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = &mut *guard;
+        parts.refill.look(&mut parts.all, oldest_ms)?;
+        self.publish(parts);
         Ok(())
     }
 
@@ -324,12 +332,6 @@ impl Parts {
     /// Days of receipt that the last part takes.
     fn days(&self) -> RangeInclusive<u64> {
         self.all.last().map_or(0..=0, |last| days_of(last.day(), self.all.len()))
-    }
-
-    /// Older parts' keys are looked for in their tables, which are few once they are merged.
-    fn limit_filters(&mut self) {
-        let filtered = self.all.iter_mut().rev().filter(|part| part.key_filter.is_some());
-        filtered.skip(KEY_FILTERS_MAX).for_each(|part| part.key_filter = None);
     }
 
     fn merge_sealed(&mut self) -> Result<(), IndexError> {

@@ -9,13 +9,13 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 use std::sync::Arc;
 use usage::{Instant, UsageId};
 
-use super::key_filter::{KeyFilter, Refill};
+use super::key_filter::{KeyFilter, Layer};
 use super::rows::{OWN_ROW, patient_prefix, place, usage_value};
-use super::{IndexEntry, IndexError, IndexOptions, KEY_FILTERS_MAX, counts, keys, peek};
+use super::{IndexEntry, IndexError, IndexOptions, counts, keys, peek};
 
 /// Tables of single runs that gather before they are merged into the part's large ones. Many make
 /// writing cheap, few make reading cheap: a read looks into each. A key that was never used is ruled
-/// out before, by the newest part's filter.
+/// out before, by the part's filter.
 const RUNS_MAX: u8 = 96;
 /// Tables of single runs that a keyspace may have before whoever writes has to merge them. The
 /// library's own thread begins far earlier, but falls behind without bound where it is starved; and
@@ -109,7 +109,7 @@ pub(super) struct Part {
     pub(super) counts_loose: u64,
     /// Rows that were left over then; 0 when that was before this start.
     pub(super) counts_summed: u64,
-    /// Tells keys that were never used from others, if the part has keys and is among the newest.
+    /// Tells keys that were never used from others, if the part has keys within their window.
     pub(super) key_filter: Option<Arc<KeyFilter>>,
     /// Reused from run to run.
     scratch: Scratch,
@@ -152,21 +152,6 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
         }
     }
     Ok(parts)
-}
-
-/// Gives the newest of `parts` that have keys a filter each, and begins to fill them.
-pub(super) fn refill(parts: &mut [Part], usages_max: u64) -> Result<Refill, IndexError> {
-    let mut todo = Vec::new();
-    let newest = parts.len().saturating_sub(1);
-    let keyed = parts.iter_mut().enumerate().rev().filter(|(_, part)| part.meta.keys_cursor > 0);
-    for (at, part) in keyed.take(KEY_FILTERS_MAX) {
-        // Only the newest gets more.
-        let keys_max = if at == newest { usages_max } else { part.meta.usages };
-        let filter = Arc::new(KeyFilter::unread(keys_max));
-        part.key_filter = Some(Arc::clone(&filter));
-        todo.push((part.keys.clone(), filter));
-    }
-    Refill::start(todo)
 }
 
 impl Part {
@@ -250,7 +235,7 @@ impl Part {
         }
         let keyed = keys::of(run)?;
         if !keyed.is_empty() {
-            self.note_keys(&keyed, options.part_usages_max);
+            self.note_keys(&keyed);
             keys::apply(&self.keys, keyed)?;
         }
         self.counts_loose += counts::apply(&self.counts, run)?;
@@ -259,13 +244,47 @@ impl Part {
 
     /// Puts keys into the filter, before anybody can see their rows. All of a run's: after a crash
     /// the keyspace may have some that the filter has not.
-    fn note_keys(&mut self, keyed: &[(UsageId, u64)], usages_max: u64) {
+    fn note_keys(&mut self, keyed: &[(UsageId, u64)]) {
         if self.meta.keys_cursor == 0 && self.key_filter.is_none() {
-            self.key_filter = Some(Arc::new(KeyFilter::new(usages_max)));
+            self.key_filter = Some(Arc::new(KeyFilter::new()));
         }
-        if let Some(filter) = &self.key_filter {
+        if let Some(filter) = &mut self.key_filter {
+            let filter = Arc::make_mut(filter);
             keyed.iter().for_each(|(id, _)| filter.insert(*id));
         }
+    }
+
+    /// Keeps a filter if the part ended at `oldest_ms` or later, or is `growing`; otherwise drops it.
+    /// Returns the layer that the part's keys must be read into for that, if they `may_read` now.
+    pub(super) fn remember_keys(
+        &mut self,
+        growing: bool,
+        oldest_ms: u64,
+        may_read: bool,
+    ) -> Option<Arc<Layer>> {
+        if self.meta.keys_cursor == 0 {
+            return None;
+        }
+        if !growing && self.meta.received_ms_max < oldest_ms {
+            self.key_filter = None;
+            return None;
+        }
+        let mut filter = self.key_filter.as_mut().map(Arc::make_mut);
+        if let Some(filter) = &mut filter {
+            filter.settle();
+            if growing || !filter.is_layered() {
+                return None;
+            }
+        }
+        if !may_read {
+            return None;
+        }
+        let layer = Arc::new(Layer::unread(self.keys.approximate_len() as u64));
+        match filter {
+            Some(filter) => filter.fit(Arc::clone(&layer)),
+            None => self.key_filter = Some(Arc::new(KeyFilter::of(Arc::clone(&layer)))),
+        }
+        Some(layer)
     }
 
     fn apply_usages(&mut self, run: &[IndexEntry<'_>]) -> Result<(), IndexError> {

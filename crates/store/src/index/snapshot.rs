@@ -1,5 +1,6 @@
 //! The index at one moment, and the questions it answers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use fjall::{Database, Keyspace, Readable as _};
@@ -24,6 +25,8 @@ pub(super) struct View {
 /// A part at that moment.
 pub(super) struct PartView {
     pub(super) meta: Meta,
+    /// The last receipt in it and in all parts before it.
+    received_ms_max: u64,
     pub(super) usages: Keyspace,
     keys: Keyspace,
     key_filter: Option<Arc<KeyFilter>>,
@@ -46,14 +49,20 @@ impl View {
         kept_counts: Arc<KeptCounts>,
     ) -> Self {
         let counts_cursor = parts.last().map_or(cursor, |part| part.counts_cursor().max(cursor));
+        let mut received_ms_max = 0;
         let parts = parts
             .iter()
-            .map(|part| PartView {
-                meta: known(part),
-                usages: part.usages.clone(),
-                keys: part.keys.clone(),
-                key_filter: part.key_filter.clone(),
-                counts: part.counts.clone(),
+            .map(|part| {
+                let meta = known(part);
+                received_ms_max = meta.received_ms_max.max(received_ms_max);
+                PartView {
+                    meta,
+                    received_ms_max,
+                    usages: part.usages.clone(),
+                    keys: part.keys.clone(),
+                    key_filter: part.key_filter.clone(),
+                    counts: part.counts.clone(),
+                }
             })
             .collect();
         Self { fjall: database.snapshot(), parts, cursor, counts_cursor, kept_counts }
@@ -117,14 +126,21 @@ impl Snapshot {
         History::new(&self.view, Wanted { patient, from, to, before, seq_below })
     }
 
+    /// The parts that have usages received at `oldest_ms` or later, the newest first.
+    fn since(&self, oldest_ms: u64) -> impl Iterator<Item = &PartView> {
+        let parts = self.view.parts.iter().rev();
+        parts
+            .take_while(move |part| part.received_ms_max >= oldest_ms)
+            .filter(move |part| part.meta.received_ms_max >= oldest_ms)
+    }
+
     /// The sequence that was stored last under a keyed id and received at `oldest_ms` or later.
     /// Parts that ended before are not looked into; in those that are, older keys may be found.
     pub fn key(&self, id: UsageId, oldest_ms: u64) -> Result<Option<u64>, IndexError> {
+        #[cfg(test)]
+        super::fault::look();
         let key = keyed(id);
-        for part in self.view.parts.iter().rev() {
-            if part.meta.received_ms_max < oldest_ms || !part.may_hold_key(id) {
-                continue;
-            }
+        for part in self.since(oldest_ms).filter(|part| part.may_hold_key(id)) {
             if let Some(value) = self.view.fjall.get(&part.keys, key)? {
                 let seq = read_seq(&value)?;
                 // One that is not yet in this moment's usages is found in the tail.
@@ -134,6 +150,21 @@ impl Snapshot {
             }
         }
         Ok(None)
+    }
+
+    /// Whether memory alone shows that [`Snapshot::key`] finds nothing in `seqs`.
+    pub fn rules_out(&self, id: UsageId, oldest_ms: u64, seqs: Range<u64>) -> bool {
+        #[cfg(test)]
+        super::fault::look();
+        let within =
+            |part: &&PartView| part.meta.cursor > seqs.start && part.meta.follows < seqs.end;
+        !self.since(oldest_ms).filter(within).any(|part| part.may_hold_key(id))
+    }
+
+    /// Whether keys used below the sequence `below`, and received at `oldest_ms` or later, may be
+    /// found.
+    pub fn remembers_keys(&self, oldest_ms: u64, below: u64) -> bool {
+        self.since(oldest_ms).any(|part| part.meta.keys_cursor > 0 && part.meta.follows < below)
     }
 
     /// Whether what is kept begins within this part, as far as can be told: where a part begins is

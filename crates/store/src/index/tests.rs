@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use usage::{Instant, Timestamp, Usage, UsageId, record};
 
-use super::key_filter::KeyFilter;
 use super::{DAY_MS, Index, IndexEntry, IndexOptions};
 use crate::effort::Effort;
 
 mod ahead;
 mod counting;
 mod days;
+mod filters;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -469,49 +468,6 @@ fn keys_of_sealed_parts_are_merged_and_found() {
     // A part whose keys are being merged goes when they are.
     tend(&index, || index.expire(u64::MAX).expect("parts go"));
     assert_eq!(tables(&index), [2]);
-}
-
-#[test]
-fn after_a_start_the_newest_parts_filters_are_read_from_their_keys() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let model: Vec<Made> =
-        sample(240).into_iter().map(|made| Made { keyed: true, ..made }).collect();
-    let index = open(dir.path());
-    apply(&index, &model[..230], 1, 20);
-    let filtered = |index: &Index| -> Vec<bool> {
-        let parts = index.parts.lock().expect("no holder panics");
-        parts.all.iter().map(|part| part.key_filter.is_some()).collect()
-    };
-    let newest = [false, false, true, true, true, true];
-    assert_eq!(filtered(&index), newest);
-    drop(index);
-    let index = open(dir.path());
-    assert_eq!(filtered(&index), newest);
-    // What comes while keys are still being read is put in beside them.
-    apply(&index, &model, 231, 10);
-    index.parts.lock().expect("no holder panics").refill.wait();
-    check(&index, &model, None, None).expect("it is the model's");
-    let parts = index.parts.lock().expect("no holder panics");
-    let whole = parts.all.iter().filter_map(|part| part.key_filter.as_ref());
-    assert!(
-        whole.filter(|filter| !filter.may_hold(key(9999))).count() >= 3,
-        "nothing is ruled out"
-    );
-}
-
-#[test]
-fn control_a_filter_that_lacks_a_key_hides_it() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let index = open(dir.path());
-    let made = sample(1).pop().expect("one");
-    apply(&index, &[Made { keyed: true, ..made }], 1, 1);
-    let found = |index: &Index| index.snapshot().key(key(1), 0).expect("looked up");
-    assert_eq!(found(&index), Some(1));
-    let mut parts = index.parts.lock().expect("no holder panics");
-    parts.all[0].key_filter = Some(Arc::new(KeyFilter::new(40)));
-    index.publish(&parts);
-    drop(parts);
-    assert_eq!(found(&index), None);
 }
 
 #[test]

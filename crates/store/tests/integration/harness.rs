@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Moment};
 
 use store::{
-    Accepted, AppendRefused, BatchItem, Clock, Config, HistoryQuery, IndexState, Store,
+    Accepted, AppendRefused, BatchItem, Clock, Config, HistoryQuery, IndexState, Key, Store,
     StoredUsage, SystemClock,
 };
 use usage::{UnknownFields, Usage};
@@ -56,6 +56,11 @@ pub(crate) fn with_usage<R>(sent: &Sent, then: impl FnOnce(&Usage<'_>) -> R) -> 
     then(&usage::decode(json.as_bytes(), UnknownFields::Refuse).expect("a valid usage"))
 }
 
+/// A key in a header.
+pub(crate) fn header(key: &str) -> Key<'_> {
+    Key::Header { principal: "default", key }
+}
+
 /// Appends and does not wait.
 pub(crate) fn post_at(
     store: &Store,
@@ -63,7 +68,7 @@ pub(crate) fn post_at(
     received_ms: u64,
 ) -> Result<Accepted, AppendRefused> {
     with_usage(sent, |usage| match &sent.key {
-        Some(key) => store.append_keyed(usage, "default", key, received_ms),
+        Some(key) => store.append_keyed(usage, header(key), received_ms),
         None => store.append(usage, received_ms),
     })
 }
@@ -90,10 +95,7 @@ pub(crate) fn post_batch_at(
     let items: Vec<BatchItem<'_>> = usages
         .iter()
         .zip(sent)
-        .map(|(usage, sent)| {
-            let key = sent.key.as_deref().map(|key| ("default", key));
-            BatchItem { usage, key }
-        })
+        .map(|(usage, sent)| BatchItem { usage, key: sent.key.as_deref().map(header) })
         .collect();
     store.append_batch(&items, received_ms)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use store::{Accepted, AppendRefused, Store};
+use store::{Accepted, AppendRefused, Key, Store};
 
 use crate::harness::*;
 
@@ -63,7 +63,7 @@ fn content_is_what_was_sent_and_principals_have_keys_of_their_own() {
     let store = open(config(dir.path()));
     let append = |json: &str, principal: &str| {
         let usage = usage::decode(json.as_bytes(), usage::UnknownFields::Refuse).expect("valid");
-        store.append_keyed(&usage, principal, "k", START_MS)
+        store.append_keyed(&usage, Key::Header { principal, key: "k" }, START_MS)
     };
     let sent = r#"{"patientId":"1","timestamp":"2026-11-01T00:00:00Z","medication":"A"}"#;
     let spaced =

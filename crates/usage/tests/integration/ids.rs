@@ -12,16 +12,23 @@ fn ids_never_change() {
     assert_eq!(plain.to_string(), "01a0c450-6c7b-7005-8000-00000137c326");
     let keyed = UsageId::keyed("default", "event-4711");
     assert_eq!(keyed.to_string(), "34bc6a44-aed8-8974-8967-704d5efcbcb4");
+    let event = UsageId::event("default", "100", "event-4711");
+    assert_eq!(event.to_string(), "1667111e-6ec7-88bc-ac74-dfe747ba5540");
 }
 
 #[test]
-fn a_key_belongs_to_its_principal() {
+fn a_key_belongs_to_its_principal_and_an_event_also_to_its_patient() {
     let ids = [
         UsageId::keyed("default", "k"),
         UsageId::keyed("defaul", "tk"),
         UsageId::keyed("", "defaultk"),
         UsageId::keyed("defaultk", ""),
         UsageId::keyed("default", "K"),
+        UsageId::event("default", "1", "k"),
+        UsageId::event("default", "2", "k"),
+        UsageId::event("default", "", "1k"),
+        UsageId::event("default1", "", "k"),
+        UsageId::event("other", "1", "k"),
     ];
     for (index, id) in ids.iter().enumerate() {
         assert_eq!(id.kind(), IdKind::Keyed);

@@ -1,5 +1,7 @@
 //! Counts and keys that are ahead of the usages, as a crash between the keyspaces of a run leaves them.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 
 use super::super::{counts, keys};
