@@ -22,7 +22,7 @@ use crate::scan::read_header;
 
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader};
 pub use packed::Packed;
-pub(crate) use packed::find_blocks;
+pub(crate) use packed::{after_footer, find_blocks};
 pub use table::{FOOTER_BYTES, TABLE_ENTRY_BYTES, TableEntry};
 pub use writer::PackedWriter;
 

@@ -5,6 +5,7 @@ mod dead_ends;
 mod fixtures;
 mod helpers;
 mod housekeeping;
+mod intact;
 mod memory;
 mod recovery;
 mod repair;
