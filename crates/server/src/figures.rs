@@ -61,6 +61,11 @@ fn store_figures(figures: &mut Figures, status: &Status) {
         "1 once a write or sync has failed.",
         journal.poisoned.is_some().into(),
     );
+    gauge(
+        "inhale_data_damaged_places",
+        "Damaged places in stored data that reads have met since the start, 1,000 at most.",
+        status.damage.as_ref().map_or(0, |damage| damage.places as u64),
+    );
     gauge("inhale_disk_free_bytes", "Free bytes of the journal's disk.", journal.free_bytes);
     gauge(
         "inhale_index_cursor",

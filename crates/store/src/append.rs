@@ -20,7 +20,7 @@ use journal::{Appender, FrameKind};
 use usage::{Usage, UsageId, content_digest, record};
 
 use crate::claims::Claim;
-use crate::error::AppendRefused;
+use crate::error::{AppendRefused, ReadError};
 use crate::slot::Failure;
 use crate::store::{Shared, Store};
 
@@ -115,7 +115,7 @@ impl Store {
             Decision::Reused => Err(AppendRefused::KeyReused),
             Decision::Compare(seq) => {
                 drop(held);
-                shared.compare(key, seq)
+                shared.compare(key, usage, seq)
             }
         }
     }
@@ -140,9 +140,9 @@ impl Store {
         }
         let mut results = shared.append_mixed(items, &keys, received_ms);
         // Reading from the journal holds up nobody: the locks are gone.
-        for (result, key) in results.iter_mut().zip(&keys) {
+        for ((result, key), item) in results.iter_mut().zip(&keys).zip(items) {
             if let (Err(Undecided::Compare(seq)), Some(key)) = (&result, key) {
-                *result = shared.compare(*key, *seq).map_err(Undecided::Refused);
+                *result = shared.compare(*key, item.usage, *seq).map_err(Undecided::Refused);
             }
         }
         let refused = |undecided| match undecided {
@@ -219,7 +219,10 @@ impl Shared {
             if let Some(key) = key {
                 let known = indexed.as_ref().map(|indexed| indexed.seqs[nth_key]);
                 nth_key += 1;
-                let known = known.map_err(|refused| *refused)?;
+                let known = known.map_err(|refused| match refused {
+                    AppendRefused::Damaged(_) => AppendRefused::Damaged(key.id),
+                    refused => *refused,
+                })?;
                 let claim = held.get(key.id).filter(|claim| claim.received_ms >= oldest_ms);
                 match decide(claim, known, *key) {
                     Decision::Append => {}
@@ -250,7 +253,7 @@ impl Shared {
     fn indexed(&self, ids: &[UsageId], oldest_ms: u64) -> Result<Indexed, AppendRefused> {
         // The order matters: see the argument at the head of this file.
         let first_seq = self.tail.first_seq();
-        let unavailable = |_| AppendRefused::IndexUnavailable;
+        let unavailable = |error| unavailable(&error, ids[0]);
         let snapshot = self.slot.snapshot(first_seq).map_err(unavailable)?;
         let kept_from = self.journal.first_seq();
         let look = |id: &UsageId| {
@@ -265,9 +268,13 @@ impl Shared {
         Ok(Indexed { cursor: snapshot.cursor(), seqs })
     }
 
-    /// Answers for a key that the frame `seq` has used.
-    fn compare(&self, key: Key, seq: u64) -> Result<Accepted, AppendRefused> {
-        let frame = self.frame(seq).map_err(|_| AppendRefused::IndexUnavailable)?;
+    /// Answers for a key that the frame `seq` has used and that comes again with `usage`.
+    fn compare(&self, key: Key, usage: &Usage<'_>, seq: u64) -> Result<Accepted, AppendRefused> {
+        let frame = match self.frame(seq) {
+            Ok(frame) => frame,
+            Err(ReadError::Expired) => return Err(AppendRefused::IndexUnavailable),
+            Err(error) => return self.compare_indexed(key, usage, seq, &error),
+        };
         let record = frame.as_ref().and_then(|frame| frame.record().ok());
         match record.filter(|record| record.key == Some(key.id)) {
             Some(record) if content_digest(&record.usage) == key.digest => {
@@ -280,6 +287,46 @@ impl Shared {
                 Err(AppendRefused::IndexUnavailable)
             }
         }
+    }
+}
+
+impl Shared {
+    /// The same from the index's row, which holds the whole usage, where the frame cannot be read.
+    fn compare_indexed(
+        &self,
+        key: Key,
+        usage: &Usage<'_>,
+        seq: u64,
+        unread: &ReadError,
+    ) -> Result<Accepted, AppendRefused> {
+        let refused = || unavailable(unread, key.id);
+        let snapshot = self.slot.snapshot(self.tail.first_seq()).map_err(|_| refused())?;
+        if snapshot.cursor() <= seq {
+            return Err(refused());
+        }
+        let row = snapshot.usage(&usage.patient_id, usage.timestamp.instant, seq);
+        let row = row.map_err(|error| {
+            self.slot.fail(&error);
+            refused()
+        })?;
+        // No row means that the usage that has used the key is another patient's or of another time.
+        let Some(payload) = row else { return Err(AppendRefused::KeyReused) };
+        match record::decode(&payload) {
+            Ok(record) if record.key != Some(key.id) => Err(refused()),
+            Ok(record) if content_digest(&record.usage) == key.digest => {
+                Ok(Accepted { id: key.id, seq, replayed: true })
+            }
+            Ok(_) => Err(AppendRefused::KeyReused),
+            Err(_) => Err(refused()),
+        }
+    }
+}
+
+/// Why nothing can be told about a key whose usage has this id, where `error` stands in the way.
+fn unavailable(error: &ReadError, id: UsageId) -> AppendRefused {
+    match error {
+        ReadError::Damaged(_) => AppendRefused::Damaged(id),
+        _ => AppendRefused::IndexUnavailable,
     }
 }
 

@@ -10,7 +10,7 @@ use journal::{Batch, FrameKind, Reader};
 use usage::record;
 
 use crate::index::{Index, IndexEntry, IndexError};
-use crate::slot::{Failure, Owner, open_index, remove_index};
+use crate::slot::{Failure, Owner, Stuck, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;
 
@@ -188,7 +188,12 @@ impl Indexer {
                 // The index is whole, only it cannot go on: nothing is skipped silently.
                 self.hindered = self.hindered.saturating_add(1);
                 self.reader = None;
-                shared.slot.cannot_go_on(format!("reading the journal for the index: {error}"));
+                let why = format!("reading the journal for the index: {error}");
+                let damage = error.damage();
+                if let Some(place) = &damage {
+                    shared.damages.found(place.clone());
+                }
+                shared.slot.cannot_go_on(Stuck { why, damage });
                 Ok(Step::Failed)
             }
         }

@@ -38,13 +38,21 @@ impl From<&IndexError> for Failure {
     }
 }
 
+/// Why an index that works cannot catch up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub(crate) why: String,
+    /// The damaged place, if the journal is damaged where the index has to go on.
+    pub(crate) damage: Option<String>,
+}
+
 /// Holds the index while it works, and why it does not while it does not.
 pub(crate) struct IndexSlot {
     state: RwLock<Result<Arc<Index>, Failure>>,
     /// What has failed and is still to be let go of.
     failed: Mutex<Option<Arc<Index>>>,
     /// Why the index, though it works, cannot catch up.
-    stuck: Mutex<Option<String>>,
+    stuck: Mutex<Option<Stuck>>,
 }
 
 impl IndexSlot {
@@ -70,7 +78,9 @@ impl IndexSlot {
         let index = self.get().map_err(|_| ReadError::IndexUnavailable)?;
         let snapshot = index.snapshot();
         if snapshot.cursor() < first_seq {
-            return Err(ReadError::IndexUnavailable);
+            // What is damaged does not come back by trying again.
+            let damage = self.stuck().and_then(|stuck| stuck.damage);
+            return Err(damage.map_or(ReadError::IndexUnavailable, ReadError::Damaged));
         }
         Ok(snapshot)
     }
@@ -103,16 +113,16 @@ impl IndexSlot {
         }
     }
 
-    fn lock_stuck(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock_stuck(&self) -> MutexGuard<'_, Option<Stuck>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says why the index cannot catch up, though it works.
-    pub(crate) fn cannot_go_on(&self, why: String) {
+    pub(crate) fn cannot_go_on(&self, now: Stuck) {
         let mut stuck = self.lock_stuck();
-        if stuck.as_ref() != Some(&why) {
-            tracing::error!(why, "the index cannot catch up");
-            *stuck = Some(why);
+        if stuck.as_ref() != Some(&now) {
+            tracing::error!(why = now.why, "the index cannot catch up");
+            *stuck = Some(now);
         }
     }
 
@@ -122,7 +132,7 @@ impl IndexSlot {
     }
 
     /// Why the index cannot catch up, if it cannot.
-    pub(crate) fn stuck(&self) -> Option<String> {
+    pub(crate) fn stuck(&self) -> Option<Stuck> {
         self.lock_stuck().clone()
     }
 

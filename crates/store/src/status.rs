@@ -1,5 +1,7 @@
 //! What a store tells about itself.
 
+use crate::damage::Damage;
+
 /// A snapshot of the store's state, cheap enough to take at every scrape.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -17,6 +19,8 @@ pub struct Status {
     pub index_runs: u64,
     /// Bytes of the index on disk.
     pub index_bytes: u64,
+    /// Damage that reads have met in the journal, if any. What is intact is served nevertheless.
+    pub damage: Option<Damage>,
     /// Memory of durable usages that the index has not taken yet.
     pub tail_bytes: usize,
     /// The oldest sequence in the tail.

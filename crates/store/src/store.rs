@@ -12,10 +12,11 @@ use usage::CheckKey;
 
 use crate::claims::Claims;
 use crate::config::Config;
+use crate::damage::Damages;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
-use crate::slot::{Failure, IndexSlot, Owner, open_index, remove_index};
+use crate::slot::{Failure, IndexSlot, Owner, Stuck, open_index, remove_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) tail: Arc<Tail>,
     pub(crate) claims: Claims,
     pub(crate) slot: IndexSlot,
+    pub(crate) damages: Damages,
     /// The lowest sequence that the index still needs from the journal.
     pub(crate) projection: Arc<AtomicU64>,
     pub(crate) index_usages: AtomicU64,
@@ -102,6 +104,7 @@ impl Store {
                 tail,
                 claims,
                 slot: IndexSlot::new(index),
+                damages: Damages::default(),
                 projection,
                 index_usages: AtomicU64::new(0),
                 index_runs: AtomicU64::new(0),
@@ -190,7 +193,7 @@ impl Store {
             Err(failure) => IndexState::Failed { why: failure.why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
             Ok(index) => match self.shared.slot.stuck() {
-                Some(why) => IndexState::Failed { why },
+                Some(Stuck { why, .. }) => IndexState::Failed { why },
                 None => IndexState::CatchingUp { cursor: index.cursor(), target },
             },
         }
@@ -234,6 +237,7 @@ impl Store {
             index_usages: shared.index_usages.load(Ordering::Relaxed),
             index_runs: shared.index_runs.load(Ordering::Relaxed),
             index_bytes: index.map_or(0, |index| index.disk_bytes()),
+            damage: shared.damages.report(),
             tail_bytes: shared.tail.bytes(),
             tail_first_seq: shared.tail.first_seq(),
             keys_in_memory: shared.claims.len(),

@@ -1,5 +1,6 @@
 //! The store as its users see it: what is acknowledged is read, once, whatever happens between.
 
+mod damaged;
 mod expiry;
 mod failing;
 mod harness;
