@@ -13,12 +13,13 @@ use serde_json::json;
 use store::{RebuildProgress, SystemClock};
 
 use crate::clock::monotonic;
+use crate::index_check;
 use crate::units::size_text;
 
 /// What to do with a journal.
 #[derive(Subcommand)]
 pub(crate) enum JournalCommand {
-    /// Read everything, verify every checksum, and say what is there and what is wrong
+    /// Verify every checksum of the journal, count the index in full, and say what is wrong
     Check(StoreFlags),
     /// Say what would have to be cut off to mend a damaged journal, and with --yes do it
     Repair(RepairFlags),
@@ -83,12 +84,16 @@ fn check(flags: &StoreFlags) -> Result<bool> {
     .with_context(|| format!("checking {}", flags.data.display()))?;
     bar.finish_and_clear();
     let seconds = (monotonic() - start).as_secs_f64();
+    let index = index_check::check(&flags.data, &report);
     if flags.json {
-        outln!("{}", report_json(&report));
+        let mut json = report_json(&report);
+        json["index"] = index.json();
+        outln!("{json}");
     } else {
         print_report(&report, seconds);
+        index.print();
     }
-    Ok(report.is_sound())
+    Ok(report.is_sound() && index.is_sound())
 }
 
 fn report_json(report: &CheckReport) -> serde_json::Value {

@@ -95,6 +95,8 @@ impl Admin {
             },
             "index": {
                 "state": index,
+                "rebuilds": status.index_rebuilds,
+                "rebuilt": status.index_rebuilt,
                 "cursor": status.index_cursor,
                 "lag": status.index_lag,
                 "bytes": status.index_bytes,

@@ -90,6 +90,12 @@ fn store_figures(figures: &mut Figures, status: &Status) {
         "Idempotency keys that the index has not taken yet.",
         status.keys_in_memory as u64,
     );
+    figures
+        .counter(
+            "inhale_index_rebuilds",
+            "Times that the index was rebuilt because its files were damaged or incomplete.",
+        )
+        .plain(status.index_rebuilds);
     figures.counter("inhale_journal_syncs", "Syncs of the journal.").plain(journal.syncs);
     figures.counter("inhale_journal_batches", "Batches committed.").plain(journal.batches);
 }

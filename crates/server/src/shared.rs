@@ -51,10 +51,16 @@ impl Shared {
         }
         match &status.index_state {
             IndexState::Ready | IndexState::Off => None,
-            IndexState::CatchingUp { cursor, target } => Some(format!(
-                "the index is catching up, at {cursor} of {target}; usages without a key are taken in, \
-                 reads and keyed usages get 503"
-            )),
+            IndexState::CatchingUp { cursor, target } => {
+                let doing = match &status.index_rebuilt {
+                    Some(why) => format!("being rebuilt from the journal ({why})"),
+                    None => "catching up".to_owned(),
+                };
+                Some(format!(
+                    "the index is {doing}, at {cursor} of {target}; usages without a key are taken \
+                     in, reads and keyed usages get 503"
+                ))
+            }
             IndexState::Failed { why } => Some(format!(
                 "the index has failed and is tried again ({why}); usages without a key are taken in, \
                  reads and keyed usages get 503"

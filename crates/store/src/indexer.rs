@@ -104,7 +104,7 @@ impl Indexer {
                 Next::Run(run) => self.apply(shared, &index, &run),
                 Next::Nothing => index.rest().map(|_| Step::Idle),
                 Next::Behind => Ok(Step::Idle),
-                Next::Stopped => Ok(Step::Stopped),
+                Next::Stopped => index.witness().map(|()| Step::Stopped),
             }
         } else if shared.tail.wait_stopped(Duration::ZERO) {
             Ok(Step::Stopped)
@@ -134,7 +134,7 @@ impl Indexer {
             // Somebody who reads has found it; it counts, and is waited out, like any other.
             return self.failed(shared, failure.blames_files);
         }
-        match self.open(shared) {
+        match self.open(shared, &failure.why) {
             Ok(index) => {
                 tracing::info!(cursor = index.cursor(), "the index is open again");
                 self.failing = false;
@@ -149,15 +149,18 @@ impl Indexer {
         }
     }
 
-    fn open(&self, shared: &Shared) -> Result<Index, IndexError> {
-        if self.failures >= FAILURES_BEFORE_REBUILD {
-            tracing::warn!(failures = self.failures, "the index is removed and rebuilt");
+    fn open(&self, shared: &Shared, why: &str) -> Result<Index, IndexError> {
+        let given_up = self.failures >= FAILURES_BEFORE_REBUILD;
+        if given_up {
+            tracing::error!(failures = self.failures, why, "the index is rebuilt from the journal");
             remove_index(&shared.config.index_dir())?;
         }
         let store_id = shared.journal.meta().store_id;
         let owner = Owner { store_id, repairs: shared.recovery.repairs };
         let kept = shared.journal.first_seq()..shared.journal.durable();
-        open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)
+        let index = open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)?;
+        let why = || format!("it failed {} times: {why}", self.failures);
+        Ok(if given_up { index.rebuilt_because(why()) } else { index })
     }
 
     fn apply_from_journal(

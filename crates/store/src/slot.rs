@@ -12,11 +12,13 @@ use crate::error::ReadError;
 use crate::index::{Index, IndexError, IndexOptions, Snapshot};
 
 /// Where the index's own files stand, in its folder.
-const VERSION_DIR: &str = "v1";
+pub(crate) const VERSION_DIR: &str = "v1";
 /// Among them: what the library locks for as long as it has them open.
 const LOCK_FILE: &str = "lock";
 /// Beside them: whose index it is.
 const OWNER_FILE: &str = "store-id";
+/// What follows there if the index has a manifest.
+const WITH_MANIFEST: &str = " with manifest";
 
 /// Why there is no index to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +55,37 @@ pub(crate) struct IndexSlot {
     failed: Mutex<Option<Arc<Index>>>,
     /// Why the index, though it works, cannot catch up.
     stuck: Mutex<Option<Stuck>>,
+    rebuilds: Mutex<Rebuilds>,
+}
+
+/// How often the index was begun anew because its files were at fault.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rebuilds {
+    pub(crate) count: u64,
+    /// Why it was the last time.
+    pub(crate) why: Option<String>,
+}
+
+impl Rebuilds {
+    fn note(&mut self, index: &Index) {
+        if let Some(why) = index.rebuilt() {
+            *self = Self { count: self.count + 1, why: Some(why.to_owned()) };
+        }
+    }
 }
 
 impl IndexSlot {
     pub(crate) fn new(index: Result<Index, Failure>) -> Self {
-        if let Err(Failure { why, .. }) = &index {
-            tracing::warn!(why, "the index did not open");
+        let mut rebuilds = Rebuilds::default();
+        match &index {
+            Ok(index) => rebuilds.note(index),
+            Err(Failure { why, .. }) => tracing::warn!(why, "the index did not open"),
         }
         Self {
             state: RwLock::new(index.map(Arc::new)),
             failed: Mutex::default(),
             stuck: Mutex::default(),
+            rebuilds: Mutex::new(rebuilds),
         }
     }
 
@@ -136,8 +158,14 @@ impl IndexSlot {
         self.lock_stuck().clone()
     }
 
+    /// How often the index was begun anew, and why.
+    pub(crate) fn rebuilds(&self) -> Rebuilds {
+        self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Puts an index to use.
     pub(crate) fn put(&self, index: Index) {
+        self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner).note(&index);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::new(index));
     }
 }
@@ -161,24 +189,47 @@ impl Owner {
 
 /// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`. One that
 /// belongs to another journal, or to this one before a repair, or claims to have read further than
-/// it goes, or lacks its beginning, is removed and begun anew: nothing is lost with it.
+/// it goes, or lacks its beginning or anything that it once had, is removed and begun anew: nothing
+/// is lost with it.
 pub(crate) fn open_index(
     dir: &Path,
     options: &IndexOptions,
     owner: Owner,
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
-    let owner = owner.text();
+    let library = dir.join(VERSION_DIR);
+    let plain = owner.text();
+    let owner = format!("{plain}{WITH_MANIFEST}");
+    let mut incomplete = None;
     match std::fs::read(dir.join(OWNER_FILE)) {
-        Ok(found) if found == owner.as_bytes() => {}
+        Ok(found) if found == owner.as_bytes() => {
+            if !Index::has_manifest(&library)? {
+                incomplete = Some("its manifest is missing".to_owned());
+            }
+        }
+        // Made before there were manifests: the open begins one.
+        Ok(found) if found == plain.as_bytes() => {}
         // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(IndexError::Folder { doing: "reading whose index it is", source });
         }
         _ => begin(dir, &owner)?,
     }
-    let open = || Index::open(&dir.join(VERSION_DIR), options.clone());
-    let index = open()?;
+    let open = || Index::open(&library, options.clone());
+    let opened = match incomplete {
+        Some(why) => Err(IndexError::Incomplete(why)),
+        None => open(),
+    };
+    let index = match opened {
+        Err(incomplete @ IndexError::Incomplete(_)) => {
+            let why = incomplete.to_string();
+            tracing::error!(why, "the index lacks rows; it is rebuilt from the journal");
+            begin(dir, &owner)?;
+            open()?.rebuilt_because(why)
+        }
+        opened => opened?,
+    };
+    write_owner(dir, &owner)?;
     if index.cursor() <= kept.end && index.begins() <= kept.start {
         return Ok(index);
     }
@@ -222,9 +273,21 @@ fn is_missing(error: &io::Error) -> bool {
 /// here again.
 fn begin(dir: &Path, owner: &str) -> Result<(), IndexError> {
     remove_index(dir)?;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    let begun = made.and_then(|()| std::fs::write(dir.join(OWNER_FILE), owner));
-    begun.map_err(|source| IndexError::Folder { doing: "beginning the index", source })
+    let library = dir.join(VERSION_DIR);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&library);
+    made.map_err(|source| IndexError::Folder { doing: "beginning the index", source })?;
+    Index::begin(&library)?;
+    write_owner(dir, owner)
+}
+
+/// Names the owner in the index's folder, unless it stands there already.
+fn write_owner(dir: &Path, owner: &str) -> Result<(), IndexError> {
+    let file = dir.join(OWNER_FILE);
+    if std::fs::read(&file).is_ok_and(|found| found == owner.as_bytes()) {
+        return Ok(());
+    }
+    let named = std::fs::write(file, owner);
+    named.map_err(|source| IndexError::Folder { doing: "naming the index's owner", source })
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub struct Status {
     pub index_usages: u64,
     /// Runs that the index has taken since the open.
     pub index_runs: u64,
+    /// How often the index was begun anew since the open because its files were at fault.
+    pub index_rebuilds: u64,
+    /// Why it was the last time.
+    pub index_rebuilt: Option<String>,
     /// Bytes of the index on disk.
     pub index_bytes: u64,
     /// Damage that reads have met in the journal, if any. What is intact is served nevertheless.

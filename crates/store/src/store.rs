@@ -229,6 +229,7 @@ impl Store {
         let index = shared.slot.get().ok();
         let index_cursor = index.as_ref().map_or(0, |index| index.cursor());
         let durable = shared.journal.durable();
+        let rebuilds = shared.slot.rebuilds();
         Status {
             durable,
             index_cursor,
@@ -236,6 +237,8 @@ impl Store {
             index_state: self.index_state(),
             index_usages: shared.index_usages.load(Ordering::Relaxed),
             index_runs: shared.index_runs.load(Ordering::Relaxed),
+            index_rebuilds: rebuilds.count,
+            index_rebuilt: rebuilds.why,
             index_bytes: index.map_or(0, |index| index.disk_bytes()),
             damage: shared.damages.report(),
             tail_bytes: shared.tail.bytes(),

@@ -14,6 +14,9 @@
 //! before the next begins; so after a crash the usages' cursor is the lowest, and what is applied
 //! again is passed over by the keyspaces that have it already.
 //!
+//! **Completeness.** The library takes a keyspace for empty when its files are gone. So a manifest
+//! beside them says how much each one holds at least; an open that finds less fails.
+//!
 //! **Snapshots** are made after a run is whole in all keyspaces, never in between.
 
 mod counting;
@@ -22,13 +25,15 @@ mod error;
 mod history;
 mod key_filter;
 mod keys;
+mod manifest;
 mod merger;
 mod part;
 mod rows;
 mod snapshot;
+mod verify;
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -36,12 +41,16 @@ use usage::record;
 
 use counting::KeptCounts;
 use key_filter::Refill;
+use manifest::Manifest;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
 
 pub use error::IndexError;
 pub use history::IndexedUsage;
 pub use snapshot::Snapshot;
+pub use verify::IndexReport;
+
+pub(crate) use verify::verify;
 
 use snapshot::View;
 
@@ -86,12 +95,14 @@ pub struct IndexEntry<'a> {
 
 /// The index of one store. One thread applies runs; any number read.
 pub struct Index {
+    dir: PathBuf,
     database: Database,
     spare: Keyspace,
     options: IndexOptions,
     parts: Mutex<Parts>,
     view: RwLock<Arc<View>>,
     kept_counts: Arc<KeptCounts>,
+    rebuilt: Option<String>,
 }
 
 /// The parts in the order of their sequences; the last one takes runs.
@@ -104,25 +115,64 @@ struct Parts {
     /// Compactions that had been done at the last look, in this process.
     compactions: usize,
     merger: Merger,
+    /// The manifest on disk.
+    manifest: Option<Manifest>,
     /// Ends with the index.
     #[cfg_attr(not(test), expect(dead_code, reason = "dropping it is its use"))]
     refill: Refill,
 }
 
 impl Index {
-    /// Opens or creates the index in `dir`.
+    /// Opens or creates the index in `dir`. It fails with [`IndexError::Incomplete`] if there is less
+    /// than the manifest says; an index without one was made before there were any.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        let database = open_database(dir, options.cache_bytes)?;
-        let mut all = part::find_all(&database)?;
+        let manifest = Manifest::read(dir)?;
+        let database = open_database(dir, options.cache_bytes, 1)?;
+        let promised = manifest.clone().unwrap_or_default();
+        let mut all = part::find_all(&database, &promised)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
         let refill = part::refill(&mut all, options.part_usages_max)?;
         let merger = Merger::default();
-        let parts = Parts { all, cursor, written: false, compactions: 0, merger, refill };
+        let mut parts =
+            Parts { all, cursor, written: false, compactions: 0, merger, manifest, refill };
+        parts.write_manifest(dir)?;
         let kept_counts = Arc::new(KeptCounts::default());
         let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
         let view = RwLock::new(Arc::new(view));
-        Ok(Self { database, spare, options, parts: Mutex::new(parts), view, kept_counts })
+        let (dir, parts, rebuilt) = (dir.to_owned(), Mutex::new(parts), None);
+        Ok(Self { dir, database, spare, options, parts, view, kept_counts, rebuilt })
+    }
+
+    /// Begins the manifest of an index that is still to be made in `dir`.
+    pub(crate) fn begin(dir: &Path) -> Result<(), IndexError> {
+        Manifest::default().write(dir)
+    }
+
+    /// Whether there is a manifest in `dir`, which may be damaged.
+    pub(crate) fn has_manifest(dir: &Path) -> Result<bool, IndexError> {
+        match Manifest::read(dir) {
+            Ok(manifest) => Ok(manifest.is_some()),
+            Err(IndexError::Incomplete(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down how much the index holds, unless that stands there already. To be called now and
+    /// then, and before the index is closed.
+    pub(crate) fn witness(&self) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.write_manifest(&self.dir)
+    }
+
+    /// The same index as one that was begun anew for this reason.
+    pub(crate) fn rebuilt_because(self, why: String) -> Self {
+        Self { rebuilt: Some(why), ..self }
+    }
+
+    /// Why this index was begun anew, if it was because its files were at fault.
+    pub(crate) fn rebuilt(&self) -> Option<&str> {
+        self.rebuilt.as_deref()
     }
 
     /// Every frame below this sequence is in the index.
@@ -185,12 +235,17 @@ impl Index {
     pub fn upkeep(&self) -> Result<(), IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.merge_sealed()?;
-        if let Some(part) = parts.all.last_mut() {
+        if parts.all.last_mut().is_some_and(counts::begin_fold) {
+            // Before rows go, so that nobody misses them after a crash.
+            parts.write_manifest(&self.dir)?;
+            let part = parts.all.last_mut().expect("it was looked at just above");
             counts::fold(&self.database, part)?;
+        }
+        if !parts.all.is_empty() {
             self.publish(&parts);
             self.release_tables(&parts)?;
         }
-        Ok(())
+        parts.write_manifest(&self.dir)
     }
 
     /// Lets go of tables that were merged into others since, once nothing is written or merged any
@@ -208,6 +263,7 @@ impl Index {
         }
         parts.written = false;
         self.release_tables(&parts)?;
+        parts.write_manifest(&self.dir)?;
         Ok(true)
     }
 
@@ -242,6 +298,7 @@ impl Index {
         if gone > 0 {
             let expired: Vec<_> = parts.all.drain(..gone).collect();
             self.publish(&parts);
+            parts.write_manifest(&self.dir)?;
             for part in expired {
                 part.delete(&self.database)?;
             }
@@ -303,12 +360,12 @@ fn peek(payload: &[u8]) -> Result<record::Peek<'_>, IndexError> {
 }
 
 /// Opens the database from a thread of low priority, which its worker threads inherit: compaction
-/// must not delay an answer.
-fn open_database(dir: &Path, cache_bytes: u64) -> Result<Database, IndexError> {
+/// must not delay an answer. Without `workers` nothing is merged.
+fn open_database(dir: &Path, cache_bytes: u64, workers: usize) -> Result<Database, IndexError> {
     let dir = dir.to_owned();
     let open = move || {
         yield_to_others();
-        Database::builder(dir).cache_size(cache_bytes).worker_threads(1).open()
+        Database::builder(dir).cache_size(cache_bytes).worker_threads_unchecked(workers).open()
     };
     let opened = std::thread::Builder::new().name("index-open".into()).spawn(open)?.join();
     Ok(opened.map_err(|_| IndexError::Damaged("opening the index panicked"))??)
@@ -324,6 +381,15 @@ impl Parts {
     /// Days of receipt that the last part takes.
     fn days(&self) -> RangeInclusive<u64> {
         self.all.last().map_or(0..=0, |last| days_of(last.day(), self.all.len()))
+    }
+
+    fn write_manifest(&mut self, dir: &Path) -> Result<(), IndexError> {
+        let now = Manifest::of(&self.all);
+        if self.manifest.as_ref() != Some(&now) {
+            now.write(dir)?;
+            self.manifest = Some(now);
+        }
+        Ok(())
     }
 
     /// Older parts' keys are looked for in their tables, which are few once they are merged.

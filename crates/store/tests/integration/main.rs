@@ -5,6 +5,7 @@ mod expiry;
 mod failing;
 mod harness;
 mod hindered;
+mod index_files;
 mod keys;
 mod killed;
 mod model;
