@@ -57,8 +57,8 @@ impl Shared {
                     None => "catching up".to_owned(),
                 };
                 Some(format!(
-                    "the index is {doing}, at {cursor} of {target}; usages without a key are taken \
-                     in, reads and keyed usages get 503"
+                    "the index is {doing}, at {cursor} of {target}; usages without a key are \
+                     accepted, reads and keyed usages get 503"
                 ))
             }
             IndexState::Failed { why } => Some(format!(

@@ -77,7 +77,7 @@ fn damage_in_the_journal_is_reported_and_the_rest_is_served() {
     for (_, id) in ids.iter().enumerate().filter(|(n, _)| *n != 2) {
         get(server.address, &format!("/api/usages/{id}")).expect(200);
     }
-    // The index has the whole usage, so that the retry is told from another usage.
+    // The index has the whole usage, which distinguishes a retry from another usage.
     let again = post_keyed(server.address, "key-2", &body(2)).expect(201);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     post_keyed(server.address, "key-2", &body(3)).expect_problem(422, "key-reused");

@@ -114,9 +114,9 @@ pub(super) fn begin_fold(part: &mut Part) -> bool {
     due
 }
 
-/// Sums up what runs have left in a part: one
-/// ingestion, which replaces the rows of which there are several. So there are two rows to read for
-/// each that a run has left, and one sum to be kept in memory, however many medications there are.
+/// Sums up what runs have left in a part: one ingestion, which replaces the rows of which there are
+/// several. So there are two rows to read for each that a run has left, and one sum to be kept in
+/// memory, however many medications there are.
 pub(super) fn fold(database: &Database, part: &mut Part) -> Result<(), IndexError> {
     (part.counts_loose, part.counts_summed) = (0, 0);
     let snapshot = database.snapshot();

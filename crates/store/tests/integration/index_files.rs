@@ -94,6 +94,7 @@ enum Damage {
     Zeroed,
     SetBack,
     Swapped,
+    Duplicated,
 }
 
 /// Does it to the file at `path`, if that changes anything. `nth` stands for chance.
@@ -112,6 +113,11 @@ fn damage(damage: Damage, path: &Path, older: &Path, nth: usize) -> bool {
         }
         Damage::SetBack if older.exists() => drop(std::fs::copy(older, path).expect("copied")),
         Damage::SetBack => return false,
+        Damage::Duplicated => {
+            let name = path.file_name().expect("it has one").to_string_lossy();
+            let copy = path.with_file_name(format!("9{name}"));
+            std::fs::copy(path, copy).expect("copied");
+        }
         Damage::Swapped => {
             let siblings = std::fs::read_dir(path.parent().expect("a folder")).expect("listed");
             let siblings = siblings.map(|entry| entry.expect("listed").path());
@@ -143,6 +149,7 @@ fn repro_a_damaged_file_of_the_index_hides_nothing() {
         Damage::Zeroed,
         Damage::SetBack,
         Damage::Swapped,
+        Damage::Duplicated,
     ];
     let mut rebuilt = 0;
     for (nth, file) in files.iter().enumerate() {
@@ -164,6 +171,10 @@ fn repro_a_damaged_file_of_the_index_hides_nothing() {
             assert_eq!(answers(&store), expected, "{what}");
             rebuilt += store.status().index_rebuilds;
             close(&store);
+            drop(store);
+            let counted = store::check_index(&config, 1).expect("nobody has it open");
+            let counted = counted.expect("there is one");
+            assert_eq!((counted.usages, counted.faults), (USAGES, vec![]), "{what}");
         }
     }
     assert!(rebuilt > files.len() as u64 / 2, "{rebuilt}: most files are needed");
