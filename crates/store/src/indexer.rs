@@ -104,7 +104,7 @@ impl Indexer {
                 Next::Run(run) => self.apply(shared, &index, &run),
                 Next::Nothing => index.rest().map(|_| Step::Idle),
                 Next::Behind => Ok(Step::Idle),
-                Next::Stopped => index.witness().map(|()| Step::Stopped),
+                Next::Stopped => index.write_manifest().map(|()| Step::Stopped),
             }
         } else if shared.tail.wait_stopped(Duration::ZERO) {
             Ok(Step::Stopped)

@@ -65,7 +65,7 @@ pub fn rebuild(
         now.done_seq = index.cursor();
         progress(now);
     }
-    index.witness()?;
+    index.write_manifest()?;
     drop(index);
     remove_index(&dir)?;
     let renamed = std::fs::rename(&new, &dir);

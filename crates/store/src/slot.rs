@@ -17,8 +17,6 @@ pub(crate) const VERSION_DIR: &str = "v1";
 const LOCK_FILE: &str = "lock";
 /// Beside them: whose index it is.
 const OWNER_FILE: &str = "store-id";
-/// What follows there if the index has a manifest.
-const WITH_MANIFEST: &str = " with manifest";
 
 /// Why there is no index to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,30 +195,17 @@ pub(crate) fn open_index(
     owner: Owner,
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
-    let library = dir.join(VERSION_DIR);
-    let plain = owner.text();
-    let owner = format!("{plain}{WITH_MANIFEST}");
-    let mut incomplete = None;
+    let owner = owner.text();
     match std::fs::read(dir.join(OWNER_FILE)) {
-        Ok(found) if found == owner.as_bytes() => {
-            if !Index::has_manifest(&library)? {
-                incomplete = Some("its manifest is missing".to_owned());
-            }
-        }
-        // Made before there were manifests: the open begins one.
-        Ok(found) if found == plain.as_bytes() => {}
+        Ok(found) if found == owner.as_bytes() => {}
         // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(IndexError::Folder { doing: "reading whose index it is", source });
         }
         _ => begin(dir, &owner)?,
     }
-    let open = || Index::open(&library, options.clone());
-    let opened = match incomplete {
-        Some(why) => Err(IndexError::Incomplete(why)),
-        None => open(),
-    };
-    let index = match opened {
+    let open = || Index::open(&dir.join(VERSION_DIR), options.clone());
+    let index = match open() {
         Err(incomplete @ IndexError::Incomplete(_)) => {
             let why = incomplete.to_string();
             tracing::error!(why, "the index lacks rows; it is rebuilt from the journal");
@@ -229,7 +214,6 @@ pub(crate) fn open_index(
         }
         opened => opened?,
     };
-    write_owner(dir, &owner)?;
     if index.cursor() <= kept.end && index.begins() <= kept.start {
         return Ok(index);
     }
@@ -273,21 +257,9 @@ fn is_missing(error: &io::Error) -> bool {
 /// here again.
 fn begin(dir: &Path, owner: &str) -> Result<(), IndexError> {
     remove_index(dir)?;
-    let library = dir.join(VERSION_DIR);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&library);
-    made.map_err(|source| IndexError::Folder { doing: "beginning the index", source })?;
-    Index::begin(&library)?;
-    write_owner(dir, owner)
-}
-
-/// Names the owner in the index's folder, unless it stands there already.
-fn write_owner(dir: &Path, owner: &str) -> Result<(), IndexError> {
-    let file = dir.join(OWNER_FILE);
-    if std::fs::read(&file).is_ok_and(|found| found == owner.as_bytes()) {
-        return Ok(());
-    }
-    let named = std::fs::write(file, owner);
-    named.map_err(|source| IndexError::Folder { doing: "naming the index's owner", source })
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let begun = made.and_then(|()| std::fs::write(dir.join(OWNER_FILE), owner));
+    begun.map_err(|source| IndexError::Folder { doing: "beginning the index", source })
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ const PARTS_BACK_MAX: usize = 1000;
 const KEY_FILTERS_MAX: usize = 4;
 /// A keyspace beside the parts, written to in order that the library lets go of old tables.
 const SPARE: &str = "spare";
+/// A row of it that says that the index has a manifest.
+const MANIFEST_ROW: [u8; 1] = [1];
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// How much less than other work the index's threads matter to the scheduler, as nice(2) has it.
 const NICENESS: i32 = 5;
@@ -124,12 +126,11 @@ struct Parts {
 
 impl Index {
     /// Opens or creates the index in `dir`. It fails with [`IndexError::Incomplete`] if there is less
-    /// than the manifest says; an index without one was made before there were any.
+    /// than the manifest says, or the manifest is missing; an older index gets one.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         let manifest = Manifest::read(dir)?;
         let database = open_database(dir, options.cache_bytes, 1)?;
-        let promised = manifest.clone().unwrap_or_default();
-        let mut all = part::find_all(&database, &promised)?;
+        let mut all = part::find_all(&database, &promised(&database, manifest.clone())?)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
         let refill = part::refill(&mut all, options.part_usages_max)?;
@@ -137,6 +138,7 @@ impl Index {
         let mut parts =
             Parts { all, cursor, written: false, compactions: 0, merger, manifest, refill };
         parts.write_manifest(dir)?;
+        mark_manifest(&spare)?;
         let kept_counts = Arc::new(KeptCounts::default());
         let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
         let view = RwLock::new(Arc::new(view));
@@ -144,23 +146,9 @@ impl Index {
         Ok(Self { dir, database, spare, options, parts, view, kept_counts, rebuilt })
     }
 
-    /// Begins the manifest of an index that is still to be made in `dir`.
-    pub(crate) fn begin(dir: &Path) -> Result<(), IndexError> {
-        Manifest::default().write(dir)
-    }
-
-    /// Whether there is a manifest in `dir`, which may be damaged.
-    pub(crate) fn has_manifest(dir: &Path) -> Result<bool, IndexError> {
-        match Manifest::read(dir) {
-            Ok(manifest) => Ok(manifest.is_some()),
-            Err(IndexError::Incomplete(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Writes down how much the index holds, unless that stands there already. To be called now and
     /// then, and before the index is closed.
-    pub(crate) fn witness(&self) -> Result<(), IndexError> {
+    pub(crate) fn write_manifest(&self) -> Result<(), IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.write_manifest(&self.dir)
     }
@@ -341,6 +329,27 @@ impl Index {
         let view = Arc::new(View::new(&self.database, &parts.all, parts.cursor, kept_counts));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
+}
+
+/// What the manifest promises. One that is missing is itself a loss if there ever was one.
+fn promised(database: &Database, found: Option<Manifest>) -> Result<Manifest, IndexError> {
+    if found.is_none() && database.keyspace_exists(SPARE) {
+        let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
+        if spare.get(MANIFEST_ROW)?.is_some() {
+            return Err(manifest::incomplete("its manifest is missing".to_owned()));
+        }
+    }
+    Ok(found.unwrap_or_default())
+}
+
+/// Notes durably that the index has a manifest.
+fn mark_manifest(spare: &Keyspace) -> Result<(), IndexError> {
+    if spare.get(MANIFEST_ROW)?.is_none() {
+        let mut ingestion = spare.start_ingestion()?;
+        ingestion.write(MANIFEST_ROW, [])?;
+        ingestion.finish()?;
+    }
+    Ok(())
 }
 
 /// Days of receipt that the last of so many parts takes, which began with `day`: also the one before,

@@ -8,7 +8,7 @@ use usage::record;
 use super::manifest::{Manifest, incomplete};
 use super::part::{self, Part};
 use super::rows::{OWN_ROW, key_patient, read_place, read_usage_value};
-use super::{DAY_MS, IndexError, counts, open_database};
+use super::{DAY_MS, IndexError, counts, open_database, promised};
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +42,13 @@ pub(crate) fn verify(dir: &Path, kept_from: u64) -> Result<Option<IndexReport>, 
 }
 
 fn count(dir: &Path, kept_from: u64) -> Result<IndexReport, IndexError> {
-    let manifest = Manifest::read(dir)?.unwrap_or_default();
+    let manifest = Manifest::read(dir)?;
     // The library would make a new one.
     if !dir.join("version").exists() {
         return Err(incomplete("its version file is missing".to_owned()));
     }
     let database = open_database(dir, CACHE_BYTES, 0)?;
-    let parts = part::find_all(&database, &manifest)?;
+    let parts = part::find_all(&database, &promised(&database, manifest)?)?;
     let mut report = IndexReport::default();
     for part in &parts {
         report.cursor = part.cursor();

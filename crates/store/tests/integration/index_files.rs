@@ -179,28 +179,3 @@ fn repro_a_damaged_file_of_the_index_hides_nothing() {
     }
     assert!(rebuilt > files.len() as u64 / 2, "{rebuilt}: most files are needed");
 }
-
-#[test]
-fn an_index_made_before_there_were_manifests_is_kept() {
-    let dir = folder();
-    let older = folder();
-    let (config, expected) = filled(dir.path(), older.path());
-    let (owner, manifest) =
-        (config.index_dir().join("store-id"), config.index_dir().join("v1/manifest"));
-    let text = std::fs::read_to_string(&owner).expect("named");
-    let id = text.strip_suffix(" with manifest").expect("it has one");
-    std::fs::remove_file(&manifest).expect("removed");
-    std::fs::write(&owner, id).expect("written");
-    let store = open(config.clone());
-    assert!(is_served(&store, &expected, "an older index"));
-    assert_eq!(store.status().index_rebuilds, 0);
-    close(&store);
-    drop(store);
-    assert!(manifest.exists() && std::fs::read_to_string(&owner).is_ok_and(|now| now == text));
-    // From now on it may not be missing.
-    std::fs::remove_file(&manifest).expect("removed");
-    let store = open(config);
-    assert_eq!(store.status().index_rebuilds, 1);
-    let why = store.status().index_rebuilt.expect("said");
-    assert!(why.contains("manifest is missing"), "{why}");
-}

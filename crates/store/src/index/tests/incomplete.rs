@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use fjall::Keyspace;
 
 use super::super::IndexError;
+use super::super::manifest::Manifest;
 use super::super::rows::OWN_ROW;
 use super::*;
 
@@ -23,7 +24,7 @@ fn folder(index: &Index, at: usize, which: usize) -> PathBuf {
 fn filled(dir: &Path, model: &[Made]) -> Index {
     let index = open(dir);
     apply(&index, model, 1, 10);
-    index.witness().expect("it is written");
+    index.write_manifest().expect("it is written");
     index
 }
 
@@ -112,13 +113,30 @@ fn rows_that_are_missing_below_the_cursor_are_found_out() {
             index.settle().expect("it is compacted");
             lose_a_row(index, at, which);
             if !promised {
-                std::fs::remove_file(dir.path().join("manifest")).expect("removed");
+                Manifest::default().write(dir.path()).expect("written");
             }
-            // The control: without a manifest only the usages' own row tells of it.
+            // The control: without a promise only the usages' own row tells of it.
             let expected = promised || which == 0;
             assert_eq!(is_incomplete(dir.path()), expected, "keyspace {which} of part {at}");
         }
     }
+}
+
+#[test]
+fn an_index_made_before_there_were_manifests_gets_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let manifest = dir.path().join("manifest");
+    let model = sample(100);
+    let index = filled(dir.path(), &model);
+    index.database.delete_keyspace(index.spare.clone()).expect("deleted");
+    drop(index);
+    std::fs::remove_file(&manifest).expect("removed");
+    let index = open(dir.path());
+    check(&index, &model, None, None).expect("it is the model's");
+    drop(index);
+    assert!(!is_incomplete(dir.path()));
+    std::fs::remove_file(&manifest).expect("there is one now");
+    assert!(is_incomplete(dir.path()), "from now on it may not be missing");
 }
 
 #[test]
@@ -128,7 +146,7 @@ fn nothing_that_the_index_does_itself_looks_like_a_loss() {
         sample(120).into_iter().map(|made| Made { keyed: true, ..made }).collect();
     let index = open(dir.path());
     apply(&index, &model[..30], 1, 3);
-    index.witness().expect("written");
+    index.write_manifest().expect("written");
     // Counts are summed up, and the process ends before that is written down.
     {
         let mut parts = index.parts.lock().expect("no holder panics");
@@ -147,7 +165,7 @@ fn nothing_that_the_index_does_itself_looks_like_a_loss() {
     for _ in 0..3 {
         fold(&index);
         index.settle().expect("compacted");
-        index.witness().expect("written");
+        index.write_manifest().expect("written");
     }
     drop(index);
     assert!(!is_incomplete(dir.path()), "after merges");
