@@ -93,7 +93,7 @@ fn store_figures(figures: &mut Figures, status: &Status) {
     figures
         .counter(
             "inhale_index_rebuilds",
-            "Times that the index was rebuilt because its files were damaged or incomplete.",
+            "Times that the index was rebuilt: damaged, incomplete, or not of this journal.",
         )
         .plain(status.index_rebuilds);
     figures.counter("inhale_journal_syncs", "Syncs of the journal.").plain(journal.syncs);

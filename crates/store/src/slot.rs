@@ -196,37 +196,42 @@ pub(crate) fn open_index(
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
     let owner = owner.text();
+    let library = dir.join(VERSION_DIR);
+    let mut rebuilt = None;
     match std::fs::read(dir.join(OWNER_FILE)) {
         Ok(found) if found == owner.as_bytes() => {}
         // Whose it is has to be known: that its name cannot be read now is no reason to remove it.
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(IndexError::Folder { doing: "reading whose index it is", source });
         }
-        _ => begin(dir, &owner)?,
+        _ => {
+            if library.exists() {
+                rebuilt = Some("it is not of this journal as it is now".to_owned());
+            }
+            begin(dir, &owner)?;
+        }
     }
-    let open = || Index::open(&dir.join(VERSION_DIR), options.clone());
+    let open = || Index::open(&library, options.clone());
     let index = match open() {
         Err(incomplete @ IndexError::Incomplete(_)) => {
-            let why = incomplete.to_string();
-            tracing::error!(why, "the index lacks rows; it is rebuilt from the journal");
+            rebuilt = Some(incomplete.to_string());
             begin(dir, &owner)?;
-            open()?.rebuilt_because(why)
+            open()?
         }
         opened => opened?,
     };
-    if index.cursor() <= kept.end && index.begins() <= kept.start {
-        return Ok(index);
-    }
-    tracing::warn!(
-        begins = index.begins(),
-        cursor = index.cursor(),
-        ?kept,
-        "the index lacks its beginning, or is ahead of the journal, which must have been restored \
-         or repaired; it is rebuilt"
-    );
-    drop(index);
-    begin(dir, &owner)?;
-    open()
+    let (begins, cursor) = (index.begins(), index.cursor());
+    let index = if cursor <= kept.end && begins <= kept.start {
+        index
+    } else {
+        rebuilt = Some(format!("it has sequences {begins} to {cursor}, the journal {kept:?}"));
+        drop(index);
+        begin(dir, &owner)?;
+        open()?
+    };
+    let Some(why) = rebuilt else { return Ok(index) };
+    tracing::error!(why, "the index is rebuilt from the journal");
+    Ok(index.rebuilt_because(why))
 }
 
 /// Removes the index's folder and all in it, unless somebody has it open.

@@ -17,7 +17,8 @@ pub struct Status {
     pub index_usages: u64,
     /// Runs that the index has taken since the open.
     pub index_runs: u64,
-    /// How often the index was begun anew since the open because its files were at fault.
+    /// How often the index was begun anew since the open because its files were damaged or
+    /// incomplete, or not of this journal.
     pub index_rebuilds: u64,
     /// Why it was the last time.
     pub index_rebuilt: Option<String>,

@@ -116,7 +116,7 @@ fn repro_an_index_without_its_librarys_journal_opened_as_an_empty_one() {
     }
     server.stop();
     let log = std::fs::read_to_string(folder.log()).expect("a log");
-    assert!(log.contains("it is rebuilt from the journal"), "{log}");
+    assert!(log.contains("the index is rebuilt from the journal"), "{log}");
 }
 
 #[test]
