@@ -87,9 +87,9 @@ kinds! {
     INTERNAL = 500, "internal", "The server failed",
         "The fault is the server's. If it was a POST, whether it was stored is unknown.",
         "Quote the request id to whoever runs the server. A usage with an idempotency key may be sent again: it is stored once.", true;
-    DAMAGED = 500, "damaged", "Stored data cannot be read",
-        "A checksum of what is stored does not match.",
-        "Quote the request id to whoever runs the server: `inhale journal check` says what is damaged.", false;
+    DATA_DAMAGED = 500, "data-damaged", "Stored data is damaged",
+        "What this request needs cannot be read: a stored file is damaged or missing. If it was a POST with a key, nothing was stored, because the usage that already used the key cannot be compared; `detail` has that usage's id.",
+        "Do not retry; report it to the operator of the server. `inhale journal check` shows the damage. All other usages are still served.", false;
     OVERLOADED = 503, "overloaded", "There is no room right now",
         "What the server may hold in memory, or the calls it may have waiting, are in use. Nothing was stored.",
         "Send again after `Retry-After` seconds; with an idempotency key that is safe however often.", true;

@@ -16,12 +16,13 @@ use serde_json::json;
 use store::{RebuildProgress, SystemClock};
 
 use crate::clock::{monotonic, wall_ms};
+use crate::index_check;
 use crate::units::size_text;
 
 /// What to do with a journal.
 #[derive(Subcommand)]
 pub(crate) enum JournalCommand {
-    /// Read everything, verify every checksum, and say what is there and what is wrong
+    /// Verify every checksum of the journal, count the index in full, and say what is wrong
     Check(StoreFlags),
     /// Show how to correct a damaged journal and what that costs; with --yes do it
     Repair(RepairFlags),
@@ -117,6 +118,7 @@ fn check(flags: &StoreFlags) -> Result<bool> {
     .with_context(|| format!("checking {}", flags.data.display()))?;
     bar.finish_and_clear();
     let seconds = (monotonic() - start).as_secs_f64();
+    let index = index_check::check(&flags.data, &report);
     // Where the journal shows damage by itself, what the index misses is looked for after a repair.
     let loss = if report.is_sound() { find_loss(flags, &disk)? } else { None };
     if flags.json {
@@ -124,11 +126,13 @@ fn check(flags: &StoreFlags) -> Result<bool> {
         let mut report = report_json(&report);
         report["sound"] = (sound && loss.is_none()).into();
         report["endLoss"] = loss.as_ref().map(|loss| end_loss_json(loss, false)).into();
+        report["index"] = index.json();
         outln!("{report}");
     } else {
         print_report(&report, loss.as_ref(), seconds);
+        index.print();
     }
-    Ok(report.is_sound() && loss.is_none())
+    Ok(report.is_sound() && loss.is_none() && index.is_sound())
 }
 
 /// What is missing at the end of the journal, by its mark and by the index.

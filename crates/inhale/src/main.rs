@@ -24,6 +24,7 @@ mod descriptors;
 mod doctor;
 mod environment;
 mod flags;
+mod index_check;
 mod journal_commands;
 mod load;
 mod lock_holder;

@@ -198,6 +198,30 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The damaged place, if what was once durable cannot be read: numbers and the operating system's
+    /// answer only. `None` for what is no damage, as where this process is short of descriptors.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        match self {
+            Self::Damaged { segment, offset, why, .. } => {
+                Some(format!("segment {segment} at byte {offset}: {why}"))
+            }
+            Self::Io { source, .. } if is_damage(source) => Some(self.to_string()),
+            Self::Io { .. } | Self::Expired | Self::NotYet => None,
+        }
+    }
+}
+
+/// Whether a read fails because of what is stored: a file is missing, the medium cannot be read, or
+/// the file system has found its own checksums or structures wrong.
+fn is_damage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const DAMAGES: [Errno; 5] =
+        [Errno::NOENT, Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA];
+    Errno::from_io_error(error).is_some_and(|errno| DAMAGES.contains(&errno))
+}
+
 /// The end of what a subscription can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Ended {

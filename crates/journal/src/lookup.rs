@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::error::ReadError;
-use crate::format::{OwnedFrame, SegmentKind};
+use crate::format::{HEADER_PAGE_BYTES, OwnedFrame, SegmentKind};
 use crate::ledger::Place;
 use crate::limits::{LOOKUP_SEGMENTS_MAX, LOOKUP_STEP_BYTES, LOOKUP_WINDOW_BYTES};
-use crate::packed::Packed;
+use crate::packed::{Packed, open_for_reading};
 use crate::reader::{RawReader, open_place};
 use crate::shared::{Shared, lock};
 
@@ -34,6 +34,8 @@ struct Table {
     starts: Vec<(u64, u32)>,
     /// Stands behind the last batch that was seen.
     reader: RawReader,
+    /// Whether no batch was found behind the damage where `reader` stands.
+    ends_in_damage: bool,
 }
 
 impl Lookups {
@@ -70,7 +72,14 @@ impl Table {
     fn start_for(&mut self, seq: u64, place: &Place) -> Result<(u64, u64), ReadError> {
         while self.reader.at.seq <= seq {
             let (at, first_seq) = (self.reader.at.offset, self.reader.at.seq);
-            let header = self.reader.peek(place)?;
+            let header = match self.reader.peek(place) {
+                Ok(header) => header,
+                Err(damaged @ ReadError::Damaged { .. }) => {
+                    self.pass_damage(place, seq, damaged)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let far = self
                 .starts
                 .last()
@@ -83,8 +92,34 @@ impl Table {
         }
         self.reader.rest();
         let after = self.starts.partition_point(|&(first_seq, _)| first_seq <= seq);
-        let (first_seq, offset) = self.starts[after.saturating_sub(1)];
-        Ok((u64::from(offset), first_seq))
+        match after.checked_sub(1).map(|before| self.starts[before]) {
+            Some((first_seq, offset)) => Ok((u64::from(offset), first_seq)),
+            None => Err(ReadError::Damaged {
+                segment: place.header.number,
+                offset: HEADER_PAGE_BYTES as u64,
+                seq,
+                why: "the segment's first batch is damaged".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Table {
+    /// Goes on behind `damage` with the next batch of the segment, so that what is intact there can be
+    /// read. The error again if that batch is past `seq` or there is none.
+    fn pass_damage(&mut self, place: &Place, seq: u64, damage: ReadError) -> Result<(), ReadError> {
+        if self.ends_in_damage {
+            return Err(damage);
+        }
+        let Some((offset, first_seq)) = self.reader.next_batch_behind(place)? else {
+            // More may follow in the active segment, so it is looked for again there.
+            self.ends_in_damage = place.active.is_none();
+            return Err(damage);
+        };
+        self.reader.start_at(offset, first_seq);
+        let at = u32::try_from(offset).expect("segments are below 4 GiB");
+        self.starts.push((first_seq, at));
+        if first_seq > seq { Err(damage) } else { Ok(()) }
     }
 }
 
@@ -157,10 +192,12 @@ impl Shared {
         let (file, header) = open_place(self, place)?;
         let kind = header.kind;
         let lookup = match kind {
-            SegmentKind::Compressed => Lookup::Packed(Packed::open(file, &header)?),
+            SegmentKind::Compressed => {
+                Lookup::Packed(open_for_reading(file, &header, place.end_seq)?)
+            }
             SegmentKind::Raw => {
                 let reader = RawReader::new(header, file, LOOKUP_WINDOW_BYTES);
-                Lookup::Raw(Table { starts: Vec::new(), reader })
+                Lookup::Raw(Table { starts: Vec::new(), reader, ends_in_damage: false })
             }
         };
         let lookup = Arc::new(Mutex::new(lookup));

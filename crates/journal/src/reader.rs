@@ -9,8 +9,8 @@ use crate::error::ReadError;
 use crate::format::{BATCH_HEADER_BYTES, Batch, BatchHeader, SegmentHeader, SegmentKind};
 use crate::ledger::Place;
 use crate::limits::READ_WINDOW_BYTES;
-use crate::packed::Packed;
-use crate::scan::{Expected, check_place, read_header};
+use crate::packed::{Packed, open_for_reading};
+use crate::scan::{Expected, RawSegment, check_place, read_header};
 use crate::shared::Shared;
 
 /// A tailing reader; see [`Journal::reader`](crate::Journal::reader).
@@ -88,7 +88,8 @@ impl Reader {
         let (file, header) = open_place(&self.shared, place)?;
         if header.kind == SegmentKind::Compressed {
             let number = header.number;
-            return Ok(Source::Packed { number, packed: Packed::open(file, &header)? });
+            let packed = open_for_reading(file, &header, place.end_seq)?;
+            return Ok(Source::Packed { number, packed });
         }
         let mut raw = RawReader::new(header, file, READ_WINDOW_BYTES);
         if seq > place.header.first_seq
@@ -224,6 +225,20 @@ impl RawReader {
         Ok(header)
     }
 
+    /// Where the next batch of this segment behind the current place stands and its first sequence. A
+    /// batch is known by its header, which holds a salt that no client has seen.
+    pub(crate) fn next_batch_behind(&self, place: &Place) -> Result<Option<(u64, u64)>, ReadError> {
+        let io = |source| ReadError::Io { segment: self.header.number, source };
+        let limit = self.limit(place).min(self.file.len().map_err(io)?);
+        let mut bytes = vec![0; usize::try_from(limit).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, 0).map_err(io)?;
+        let seqs = self.at.seq..place.end_seq.unwrap_or(u64::MAX);
+        let segment = RawSegment::new(&self.header, &bytes);
+        let next =
+            segment.headers(self.at.offset + 1).find(|(_, found)| seqs.contains(&found.first_seq));
+        Ok(next.map(|(offset, found)| (offset, found.first_seq)))
+    }
+
     /// The batch whose header was peeked.
     pub(crate) fn take(&mut self, header: &BatchHeader, place: &Place) -> Result<Batch, ReadError> {
         let from = self.at.offset + BATCH_HEADER_BYTES as u64;
@@ -251,17 +266,19 @@ impl RawReader {
         let window_end = self.window_at + self.window.len() as u64;
         let end = offset + len as u64;
         if offset < self.window_at || end > window_end {
-            let limit = match &place.active {
-                Some((_, durable_offset)) => *durable_offset,
-                None => self.header.segment_bytes,
-            };
+            let limit = self.limit(place);
             if end > limit {
                 return Err(self.damaged("a batch reaches past the end of the segment"));
             }
             let wanted = usize::try_from(limit - offset).unwrap_or(usize::MAX);
             self.window.resize(wanted.min(self.window_bytes.max(len)), 0);
             self.window_at = offset;
-            if let Err(source) = self.file.read_exact_at(&mut self.window, offset) {
+            let read = self.file.read_exact_at(&mut self.window, offset).or_else(|_| {
+                // What is asked for may be there though what follows it is not.
+                self.window.truncate(len);
+                self.file.read_exact_at(&mut self.window, offset)
+            });
+            if let Err(source) = read {
                 self.window.clear();
                 return Err(match source.kind() {
                     io::ErrorKind::UnexpectedEof => self.damaged("the file ends too early"),
@@ -271,6 +288,14 @@ impl RawReader {
         }
         let start = usize::try_from(offset - self.window_at).expect("the window is in memory");
         Ok(&self.window[start..start + len])
+    }
+
+    /// The offset in the file up to which there may be durable batches.
+    fn limit(&self, place: &Place) -> u64 {
+        place
+            .active
+            .as_ref()
+            .map_or(self.header.segment_bytes, |(_, durable_offset)| *durable_offset)
     }
 
     fn damaged(&self, why: &str) -> ReadError {

@@ -1,7 +1,9 @@
 //! Reading all that can be read of one segment, damaged or not: whole batches or blocks in order,
 //! and the places in between. Shared by check and repair.
 
-use crate::compress::{Packed, find_blocks, footer_end_seq};
+use std::sync::Arc;
+
+use crate::compress::{Packed, after_footer, find_blocks, footer_end_seq};
 use crate::disk::File;
 use crate::format::{
     BATCH_HEADER_BYTES, Batch, BatchHeader, FRAME_HEADER_BYTES, HEADER_PAGE_BYTES, SegmentHeader,
@@ -176,9 +178,15 @@ impl<'a> Salvage<'a> {
             crate::ReadError::Damaged { offset, why, .. } => (offset, why),
             other => (0, other.to_string()),
         };
-        let packed = match Packed::open(file.into(), &self.header) {
+        let file: Arc<dyn File> = file.into();
+        let packed = match Packed::open(Arc::clone(&file), &self.header) {
             Ok(packed) => packed,
-            Err(error) => return Some(fault(error)),
+            Err(error) => {
+                let appended = after_footer(&*file, &self.header).unwrap_or_default();
+                let named =
+                    appended.map(|(end, more)| (end, format!("{more} bytes follow its end")));
+                return Some(named.unwrap_or_else(|| fault(error)));
+            }
         };
         let mut seq = self.header.first_seq;
         while seq < packed.end_seq() {

@@ -30,7 +30,11 @@ impl Admin {
         match route {
             Route::Healthz => plain(route, StatusCode::OK, "alive\n".to_owned()),
             Route::Readyz => match self.shared.not_ready() {
-                None => plain(route, StatusCode::OK, "ready\n".to_owned()),
+                None => {
+                    let degraded = self.shared.degraded();
+                    let but = degraded.map_or_else(String::new, |why| format!(", degraded: {why}"));
+                    plain(route, StatusCode::OK, format!("ready{but}\n"))
+                }
                 Some(why) => {
                     plain(route, StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
                 }
@@ -69,6 +73,7 @@ impl Admin {
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.shared.not_ready().is_none(),
             "notReady": self.shared.not_ready(),
+            "degraded": self.shared.degraded(),
             "accepted": self.shared.metrics.accepted(),
             "connections": self.shared.metrics.connections(),
             "postMsP50": milliseconds(0.5),
@@ -92,6 +97,8 @@ impl Admin {
             },
             "index": {
                 "state": index,
+                "rebuilds": status.index_rebuilds,
+                "rebuilt": status.index_rebuilt,
                 "cursor": status.index_cursor,
                 "lag": status.index_lag,
                 "bytes": status.index_bytes,

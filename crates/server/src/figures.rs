@@ -66,6 +66,11 @@ fn store_figures(figures: &mut Figures, status: &Status) {
         "1 once a write or sync has failed.",
         journal.poisoned.is_some().into(),
     );
+    gauge(
+        "inhale_data_damaged_places",
+        "Damaged places in stored data that reads have met since the start, 1,000 at most.",
+        status.damage.as_ref().map_or(0, |damage| damage.places as u64),
+    );
     gauge("inhale_disk_free_bytes", "Free bytes of the journal's disk.", journal.free_bytes);
     gauge(
         "inhale_index_cursor",
@@ -90,6 +95,12 @@ fn store_figures(figures: &mut Figures, status: &Status) {
         "Idempotency keys that the index has not taken yet.",
         status.keys_in_memory as u64,
     );
+    figures
+        .counter(
+            "inhale_index_rebuilds",
+            "Times that the index was rebuilt: damaged, incomplete, or not of this journal.",
+        )
+        .plain(status.index_rebuilds);
     figures.counter("inhale_journal_syncs", "Syncs of the journal.").plain(journal.syncs);
     figures.counter("inhale_journal_batches", "Batches committed.").plain(journal.batches);
 }

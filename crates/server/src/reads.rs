@@ -31,6 +31,7 @@ pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
     let read = on_reading_thread(api, move |shared| match shared.store.receipt(&id) {
         Ok(Some(stored)) => Ok(answers::receipt(&stored)),
         Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
+        Err(ReadError::Damaged(_)) => Err(refusals::damaged(id)),
         Err(error) => Err(refusals::read(error, "")),
     });
     finish(api, Route::Receipt, read.await.flatten())

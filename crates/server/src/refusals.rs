@@ -3,7 +3,7 @@
 use edge::{FieldProblem, Problem, ProblemKind};
 use store::{AppendRefused, ReadError};
 use telemetry::Refusal;
-use usage::{BatchError, Rejection};
+use usage::{BatchError, Rejection, UsageId};
 
 /// A usage that is not one.
 pub(crate) fn rejection(rejection: Rejection) -> Problem {
@@ -48,6 +48,7 @@ pub(crate) fn append(refused: AppendRefused) -> (Problem, Refusal) {
         AppendRefused::KeyReused => (ProblemKind::KEY_REUSED, Refusal::KeyReused),
         AppendRefused::Unproven => (ProblemKind::NOT_SECURED, Refusal::NoSpace),
         AppendRefused::IndexUnavailable => (ProblemKind::CATCHING_UP, Refusal::IndexUnavailable),
+        AppendRefused::Damaged(id) => return (damaged(id), Refusal::DataDamaged),
         AppendRefused::Poisoned => return (disk_failed(), Refusal::Poisoned),
         AppendRefused::Closed => (ProblemKind::STOPPING, Refusal::Stopping),
     };
@@ -62,6 +63,11 @@ fn disk_failed() -> Problem {
 /// The disk failed while the usage was written. No Retry-After: only a restarted server can tell.
 pub(crate) fn outcome_unknown() -> Problem {
     Problem::from(ProblemKind::OUTCOME_UNKNOWN).closing()
+}
+
+/// The usage with this id cannot be read. No Retry-After: only a repair can help.
+pub(crate) fn damaged(id: UsageId) -> Problem {
+    Problem::from(ProblemKind::DATA_DAMAGED).detail(format!("usage {id} cannot be read"))
 }
 
 /// Seconds after which a summary that took too long may be asked for again: it had a while already.
@@ -84,10 +90,8 @@ pub(crate) fn read(error: ReadError, prefix: &'static str) -> Problem {
         ReadError::Cursor => return about("cursor", "cursor"),
         ReadError::TooManyRows { .. } => return about("by", "rows"),
         ReadError::TooSlow => return too_slow(),
-        ReadError::Damaged(place) => {
-            tracing::error!(place, "damaged data was read");
-            ProblemKind::DAMAGED
-        }
+        // The store has logged the place, once.
+        ReadError::Damaged(_) => ProblemKind::DATA_DAMAGED,
         ReadError::Io(error) => {
             tracing::error!(error = error.to_string(), "reading failed");
             ProblemKind::INTERNAL
@@ -117,6 +121,7 @@ mod tests {
         check(AppendRefused::Closed, "stopping", 503);
         check(AppendRefused::NoSpace, "disk-full", 507);
         check(AppendRefused::Unproven, "not-secured", 503);
+        check(AppendRefused::Damaged(UsageId::keyed("default", "k")), "data-damaged", 500);
         assert_eq!(outcome_unknown().kind.slug, "outcome-unknown");
     }
 }

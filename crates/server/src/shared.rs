@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use store::{Clock, IndexState, Store};
+use store::{Clock, Damage, IndexState, Store};
 use telemetry::Metrics;
 use usage::UnknownFields;
 
@@ -25,6 +25,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What cannot be served although this server is ready, if anything.
+    pub(crate) fn degraded(&self) -> Option<String> {
+        let Damage { places, first } = self.store.status().damage?;
+        let more = if places > 1 { format!(" and {} more", places - 1) } else { String::new() };
+        Some(format!(
+            "stored data is damaged ({first}{more}); requests that need it get 500, all others are \
+             served; `inhale journal check` shows the damage"
+        ))
+    }
+
     /// Why this server should not be sent requests now, or `None` when it should.
     pub(crate) fn not_ready(&self) -> Option<String> {
         if self.stopping.load(Ordering::Relaxed) {
@@ -52,10 +62,16 @@ impl Shared {
         }
         match &status.index_state {
             IndexState::Ready | IndexState::Off => None,
-            IndexState::CatchingUp { cursor, target } => Some(format!(
-                "the index is catching up, at {cursor} of {target}; usages without a key are taken in, \
-                 reads and keyed usages get 503"
-            )),
+            IndexState::CatchingUp { cursor, target } => {
+                let doing = match &status.index_rebuilt {
+                    Some(why) => format!("being rebuilt from the journal ({why})"),
+                    None => "catching up".to_owned(),
+                };
+                Some(format!(
+                    "the index is {doing}, at {cursor} of {target}; usages without a key are \
+                     accepted, reads and keyed usages get 503"
+                ))
+            }
             IndexState::Failed { why } => Some(format!(
                 "the index has failed and is tried again ({why}); usages without a key are taken in, \
                  reads and keyed usages get 503"

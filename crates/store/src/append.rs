@@ -26,7 +26,7 @@ use journal::{Appender, FrameKind};
 use usage::{Usage, UsageId, content_digest, record};
 
 use crate::claims::{Claim, Held};
-use crate::error::AppendRefused;
+use crate::error::{AppendRefused, ReadError};
 use crate::events::FormerEvent;
 use crate::key_search::{Item, Looked, Search, key_oldest_ms};
 use crate::store::{Shared, Store};
@@ -178,7 +178,7 @@ impl Shared {
                 return appended;
             }
         }
-        items.iter_mut().for_each(Item::refuse);
+        items.iter_mut().for_each(|item| item.refuse(&ReadError::IndexUnavailable));
         self.append_looked(&items, 0, oldest_ms, received_ms)
     }
 

@@ -1,6 +1,7 @@
 //! One error per operation.
 
 use thiserror::Error;
+use usage::UsageId;
 
 /// Why a store did not open.
 #[derive(Debug, Error)]
@@ -42,6 +43,10 @@ pub enum AppendRefused {
     /// Whether the key was used before cannot be told now. Keyed usages only.
     #[error("the index of keys is not available")]
     IndexUnavailable,
+    /// Whether the usage with this id is the one that used the key before cannot be told, because
+    /// stored data is damaged. Keyed usages only; trying again does not help.
+    #[error("stored data is damaged, so the usage that used the idempotency key cannot be read")]
+    Damaged(UsageId),
     /// A write to the journal has failed: nothing is acknowledged by this process any more.
     #[error("a write to the journal has failed; nothing is acknowledged any more")]
     Poisoned,
@@ -91,8 +96,8 @@ pub enum ReadError {
     /// The summary had to read more than it was allowed to.
     #[error("the summary reads more than it may")]
     TooSlow,
-    /// What was once durable cannot be read any more.
-    #[error("the journal is damaged: {0}")]
+    /// What was once durable cannot be read any more, at this place. Trying again does not help.
+    #[error("stored data is damaged: {0}")]
     Damaged(String),
     /// The disk failed.
     #[error("reading the journal: {0}")]

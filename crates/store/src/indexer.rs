@@ -11,7 +11,7 @@ use usage::record;
 
 use crate::index::{Index, IndexEntry, IndexError};
 use crate::key_search::key_oldest_ms;
-use crate::slot::{Failure, Owner, open_index, remove_index};
+use crate::slot::{Failure, Owner, Stuck, open_index, remove_index};
 use crate::store::Shared;
 use crate::tail::Next;
 
@@ -113,7 +113,7 @@ impl Indexer {
                 Next::Run(run) => self.apply(shared, &index, &run),
                 Next::Nothing => index.rest().map(|_| Step::Idle),
                 Next::Behind => Ok(Step::Idle),
-                Next::Stopped => Ok(Step::Stopped),
+                Next::Stopped => index.write_manifest().map(|()| Step::Stopped),
             }
         } else if shared.tail.wait_stopped(Duration::ZERO) {
             Ok(Step::Stopped)
@@ -146,7 +146,7 @@ impl Indexer {
         if !shared.journal.is_in_place() {
             return Step::Stopped;
         }
-        match self.open(shared) {
+        match self.open(shared, &failure.why) {
             Ok(index) => {
                 tracing::info!(cursor = index.cursor(), "the index is open again");
                 self.failing = false;
@@ -161,10 +161,11 @@ impl Indexer {
         }
     }
 
-    fn open(&mut self, shared: &Shared) -> Result<Index, IndexError> {
+    fn open(&mut self, shared: &Shared, why: &str) -> Result<Index, IndexError> {
         let doubled = 2u32.saturating_pow(self.rebuilds);
-        if self.failures >= FAILURES_BEFORE_REBUILD.saturating_mul(doubled) {
-            tracing::warn!(failures = self.failures, "the index is removed and rebuilt");
+        let given_up = self.failures >= FAILURES_BEFORE_REBUILD.saturating_mul(doubled);
+        if given_up {
+            tracing::error!(failures = self.failures, why, "the index is rebuilt from the journal");
             remove_index(&shared.config.index_dir())?;
             self.rebuilds += 1;
         }
@@ -173,7 +174,8 @@ impl Indexer {
         let kept = shared.journal.first_seq()..shared.journal.durable();
         let index = open_index(&shared.config.index_dir(), &shared.config.index, owner, kept)?;
         shared.remember_keys(&index)?;
-        Ok(index)
+        let why = || format!("it failed {} times: {why}", self.failures);
+        Ok(if given_up { index.rebuilt_because(why()) } else { index })
     }
 
     fn apply_from_journal(
@@ -204,7 +206,12 @@ impl Indexer {
                 // The index is whole, only it cannot go on: nothing is skipped silently.
                 self.hindered = self.hindered.saturating_add(1);
                 self.reader = None;
-                shared.slot.cannot_go_on(format!("reading the journal for the index: {error}"));
+                let why = format!("reading the journal for the index: {error}");
+                let damage = error.damage();
+                if let Some(place) = &damage {
+                    shared.damages.found(place.clone());
+                }
+                shared.slot.cannot_go_on(Stuck { why, damage });
                 Ok(Step::Failed)
             }
         }

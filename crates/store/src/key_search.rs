@@ -2,11 +2,11 @@
 //! [`crate::append`] explains why the answer still holds when the usage is appended.
 
 use journal::Journal;
-use usage::{Usage, UsageId, content_digest};
+use usage::{Usage, UsageId, content_digest, record};
 
 use crate::append::{Accepted, BatchItem, Key};
 use crate::config::Config;
-use crate::error::AppendRefused;
+use crate::error::{AppendRefused, ReadError};
 use crate::events::FormerEvent;
 use crate::index::Snapshot;
 use crate::slot::Failure;
@@ -46,9 +46,9 @@ impl<'a> Item<'a> {
     }
 
     /// Refuses the item if it has an undecided key: without an index nothing is known of keys.
-    pub(crate) fn refuse(&mut self) {
-        if self.open().is_some() {
-            self.looked = Looked::Decided(Err(AppendRefused::IndexUnavailable));
+    pub(crate) fn refuse(&mut self, why: &ReadError) {
+        if let Some(sought) = self.open() {
+            self.looked = Looked::Decided(Err(unavailable(why, sought.id)));
         }
     }
 }
@@ -115,9 +115,12 @@ impl Shared {
             Search::Memory => Vec::new(),
             Search::Disk => items.iter().filter_map(Item::open).map(claims).collect(),
         };
-        let Ok(snapshot) = self.slot.snapshot(self.tail.first_seq()) else {
-            items.iter_mut().for_each(Item::refuse);
-            return Some(0);
+        let snapshot = match self.slot.snapshot(self.tail.first_seq()) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                items.iter_mut().for_each(|item| item.refuse(&error));
+                return Some(0);
+            }
         };
         let former = unindexed || snapshot.remembers_keys(oldest_ms, self.events_from);
         let kept_from = self.journal.first_seq();
@@ -147,13 +150,58 @@ impl Shared {
         id: UsageId,
         seq: u64,
     ) -> Result<Option<Accepted>, AppendRefused> {
-        let frame = self.frame(seq).map_err(|_| AppendRefused::IndexUnavailable)?;
+        let frame = match self.frame(seq) {
+            Ok(frame) => frame,
+            Err(ReadError::Expired) => return Err(AppendRefused::IndexUnavailable),
+            Err(ReadError::Unproven) => return Err(AppendRefused::Unproven),
+            Err(error) => return self.compare_indexed(sought, id, seq, &error),
+        };
         let record = frame.as_ref().and_then(|frame| frame.record().ok());
         let Some(record) = record.filter(|record| record.key == Some(id)) else {
             let why = format_args!("a key leads to frame {seq}, which is not of it");
             self.slot.fail(Failure::of_files(why));
             return Err(AppendRefused::IndexUnavailable);
         };
+        self.compare_record(sought, id, seq, &record)
+    }
+
+    /// The same from the index's row, which holds the whole usage, where the frame cannot be read.
+    fn compare_indexed(
+        &self,
+        sought: &Sought<'_>,
+        id: UsageId,
+        seq: u64,
+        unread: &ReadError,
+    ) -> Result<Option<Accepted>, AppendRefused> {
+        let refused = || unavailable(unread, sought.id);
+        let snapshot = self.slot.snapshot(self.tail.first_seq()).map_err(|_| refused())?;
+        if snapshot.cursor() <= seq {
+            return Err(refused());
+        }
+        let usage = sought.usage;
+        let row = snapshot.usage(&usage.patient_id, usage.timestamp.instant, seq);
+        let row = row.map_err(|error| {
+            self.slot.fail(&error);
+            refused()
+        })?;
+        // No row means that the usage that has used the key is another patient's or of another time. Of a
+        // former id, that is another event.
+        let Some(payload) = row else {
+            return if id == sought.id { Err(AppendRefused::KeyReused) } else { Ok(None) };
+        };
+        match record::decode(&payload) {
+            Ok(record) if record.key == Some(id) => self.compare_record(sought, id, seq, &record),
+            _ => Err(refused()),
+        }
+    }
+
+    fn compare_record(
+        &self,
+        sought: &Sought<'_>,
+        id: UsageId,
+        seq: u64,
+        record: &record::Record<'_>,
+    ) -> Result<Option<Accepted>, AppendRefused> {
         let same = |former: FormerEvent<'_>| former.is(&record.usage, sought.usage);
         if id != sought.id && !sought.key.former().is_some_and(same) {
             return Ok(None);
@@ -162,6 +210,14 @@ impl Shared {
             return Err(AppendRefused::KeyReused);
         }
         Ok(Some(Accepted { id, seq, replayed: true }))
+    }
+}
+
+/// Why nothing can be told about a key whose usage has this id, where `error` stands in the way.
+fn unavailable(error: &ReadError, id: UsageId) -> AppendRefused {
+    match error {
+        ReadError::Damaged(_) => AppendRefused::Damaged(id),
+        _ => AppendRefused::IndexUnavailable,
     }
 }
 

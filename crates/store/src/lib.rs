@@ -8,9 +8,11 @@
 pub mod index;
 
 mod append;
+mod check;
 mod claims;
 mod config;
 mod cursor;
+mod damage;
 mod effort;
 mod error;
 mod events;
@@ -29,11 +31,13 @@ mod tail;
 mod tickets;
 
 pub use append::{Accepted, BatchItem, Key};
+pub use check::check_index;
 pub use config::{Config, RunOptions};
 pub use cursor::{CursorError, HistoryCursor};
+pub use damage::Damage;
 pub use effort::Effort;
 pub use error::{AppendRefused, OpenError, OutcomeUnknown, ReadError, RebuildError};
-pub use index::IndexOptions;
+pub use index::{IndexOptions, IndexReport};
 pub use journal::{Clock, SystemClock};
 pub use query::{HistoryPage, HistoryQuery, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
 pub use rebuild::{RebuildProgress, rebuild};

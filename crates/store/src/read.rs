@@ -257,10 +257,11 @@ impl Shared {
             Ok(frame) => Ok(Some(Frame::Disk(frame))),
             Err(journal::ReadError::NotYet) => Ok(None),
             Err(journal::ReadError::Expired) => Err(ReadError::Expired),
-            Err(journal::ReadError::Io { source, .. }) => Err(ReadError::Io(source)),
-            Err(damaged @ journal::ReadError::Damaged { .. }) => {
-                Err(ReadError::Damaged(damaged.to_string()))
-            }
+            Err(error) => Err(match (error.damage(), error) {
+                (Some(place), _) => self.damages.found(place),
+                (None, journal::ReadError::Io { source, .. }) => ReadError::Io(source),
+                (None, other) => ReadError::Damaged(other.to_string()),
+            }),
         }
     }
 
@@ -291,7 +292,7 @@ impl Shared {
     }
 
     pub(crate) fn damaged(&self, seq: u64, error: &RecordError) -> ReadError {
-        ReadError::Damaged(format!("the record of sequence {seq}: {error}"))
+        self.damages.found(format!("the record of sequence {seq}: {error}"))
     }
 
     /// The usage in `record` as it is read back.

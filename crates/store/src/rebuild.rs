@@ -68,6 +68,7 @@ pub fn rebuild(
         now.done_seq = index.cursor();
         progress(now);
     }
+    index.write_manifest()?;
     drop(index);
     remove_index(&dir)?;
     let renamed = std::fs::rename(&new, &dir);

@@ -15,7 +15,7 @@ use crate::error::ReadError;
 use crate::index::{Index, IndexError, IndexOptions, Snapshot};
 
 /// Where the index's own files stand, in its folder.
-const VERSION_DIR: &str = "v1";
+pub(crate) const VERSION_DIR: &str = "v1";
 /// Among them: what the library locks for as long as it has them open.
 const LOCK_FILE: &str = "lock";
 /// Beside them: whose index it is.
@@ -41,24 +41,52 @@ impl From<&IndexError> for Failure {
     }
 }
 
+/// Why an index that works cannot catch up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub(crate) why: String,
+    /// The damaged place, if the journal is damaged where the index has to go on.
+    pub(crate) damage: Option<String>,
+}
+
 /// Holds the index while it works, and why it does not while it does not.
 pub(crate) struct IndexSlot {
     state: RwLock<Result<Arc<Index>, Failure>>,
     /// What has failed and is still to be let go of.
     failed: Mutex<Option<Arc<Index>>>,
     /// Why the index, though it works, cannot catch up.
-    stuck: Mutex<Option<String>>,
+    stuck: Mutex<Option<Stuck>>,
+    rebuilds: Mutex<Rebuilds>,
+}
+
+/// How often the index was begun anew because its files were at fault.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rebuilds {
+    pub(crate) count: u64,
+    /// Why it was the last time.
+    pub(crate) why: Option<String>,
+}
+
+impl Rebuilds {
+    fn note(&mut self, index: &Index) {
+        if let Some(why) = index.rebuilt() {
+            *self = Self { count: self.count + 1, why: Some(why.to_owned()) };
+        }
+    }
 }
 
 impl IndexSlot {
     pub(crate) fn new(index: Result<Index, Failure>) -> Self {
-        if let Err(Failure { why, .. }) = &index {
-            tracing::warn!(why, "the index did not open");
+        let mut rebuilds = Rebuilds::default();
+        match &index {
+            Ok(index) => rebuilds.note(index),
+            Err(Failure { why, .. }) => tracing::warn!(why, "the index did not open"),
         }
         Self {
             state: RwLock::new(index.map(Arc::new)),
             failed: Mutex::default(),
             stuck: Mutex::default(),
+            rebuilds: Mutex::new(rebuilds),
         }
     }
 
@@ -73,7 +101,9 @@ impl IndexSlot {
         let index = self.get().map_err(|_| ReadError::IndexUnavailable)?;
         let snapshot = index.snapshot();
         if snapshot.cursor() < first_seq {
-            return Err(ReadError::IndexUnavailable);
+            // What is damaged does not come back by trying again.
+            let damage = self.stuck().and_then(|stuck| stuck.damage);
+            return Err(damage.map_or(ReadError::IndexUnavailable, ReadError::Damaged));
         }
         Ok(snapshot)
     }
@@ -106,16 +136,16 @@ impl IndexSlot {
         }
     }
 
-    fn lock_stuck(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock_stuck(&self) -> MutexGuard<'_, Option<Stuck>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says why the index cannot catch up, though it works.
-    pub(crate) fn cannot_go_on(&self, why: String) {
+    pub(crate) fn cannot_go_on(&self, now: Stuck) {
         let mut stuck = self.lock_stuck();
-        if stuck.as_ref() != Some(&why) {
-            tracing::error!(why, "the index cannot catch up");
-            *stuck = Some(why);
+        if stuck.as_ref() != Some(&now) {
+            tracing::error!(why = now.why, "the index cannot catch up");
+            *stuck = Some(now);
         }
     }
 
@@ -125,12 +155,18 @@ impl IndexSlot {
     }
 
     /// Why the index cannot catch up, if it cannot.
-    pub(crate) fn stuck(&self) -> Option<String> {
+    pub(crate) fn stuck(&self) -> Option<Stuck> {
         self.lock_stuck().clone()
+    }
+
+    /// How often the index was begun anew, and why.
+    pub(crate) fn rebuilds(&self) -> Rebuilds {
+        self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts an index to use.
     pub(crate) fn put(&self, index: Index) {
+        self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner).note(&index);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::new(index));
     }
 }
@@ -172,7 +208,8 @@ impl Owner {
 /// An index as it was found in its folder. Finding it removes nothing: it is a witness of how far
 /// the journal was durable, and has to be heard before anything of it goes.
 pub(crate) struct FoundIndex {
-    index: Index,
+    /// The index, or why it holds less than it once did.
+    index: Result<Index, IndexError>,
     owner: Owner,
 }
 
@@ -184,17 +221,21 @@ impl FoundIndex {
         if !version_dir.is_dir() {
             return Ok(None);
         }
-        Ok(Some(Self { index: Index::open(&version_dir, options.clone())?, owner }))
+        let index = match Index::open(&version_dir, options.clone()) {
+            Err(error) if !matches!(error, IndexError::Incomplete(_)) => return Err(error),
+            opened => opened,
+        };
+        Ok(Some(Self { index, owner }))
     }
 
-    /// What it knows of the journal.
-    pub(crate) fn witness(&self) -> Witness {
-        Witness {
+    /// What it knows of the journal; nothing if it is incomplete.
+    pub(crate) fn witness(&self) -> Option<Witness> {
+        Some(Witness {
             name: "the index".to_owned(),
             store_id: self.owner.store_id,
             repairs: self.owner.repairs,
-            durable: self.index.cursor(),
-        }
+            durable: self.index.as_ref().ok()?.cursor(),
+        })
     }
 }
 
@@ -202,7 +243,7 @@ impl FoundIndex {
 /// the store open. `None` when there is no index, or it does not open.
 pub fn index_witness(config: &Config) -> Option<Witness> {
     let found = FoundIndex::open(&config.index_dir(), &config.index);
-    found.ok().flatten().map(|found| found.witness())
+    found.ok().flatten().and_then(|found| found.witness())
 }
 
 /// Opens the index that belongs to the journal `owner`, which keeps the sequences `kept`.
@@ -216,8 +257,9 @@ pub(crate) fn open_index(
 }
 
 /// Puts to use what was found. An index that belongs to another journal, or to this one before a
-/// repair, or lacks the journal's beginning, is removed and begun anew: nothing is lost with it. One
-/// that has read further than the journal goes is evidence of a loss and stays.
+/// repair, or lacks the journal's beginning or anything that it once had, is removed and begun anew:
+/// nothing is lost with it. One that has read further than the journal goes is evidence of a loss and
+/// stays.
 pub(crate) fn use_index(
     found: Option<FoundIndex>,
     dir: &Path,
@@ -225,22 +267,29 @@ pub(crate) fn use_index(
     owner: Owner,
     kept: Range<u64>,
 ) -> Result<Index, IndexError> {
-    if let Some(FoundIndex { index, .. }) = found.filter(|found| found.owner == owner) {
-        let cursor = index.cursor();
-        if cursor > kept.end {
-            return Err(IndexError::Ahead { cursor, durable: kept.end });
+    let library = dir.join(VERSION_DIR);
+    let rebuilt = match found {
+        None => library.exists().then(|| "nothing tells whose it is".to_owned()),
+        Some(found) if found.owner != owner => {
+            Some("it is not of this journal as it is now".to_owned())
         }
-        if index.begins() <= kept.start {
-            return Ok(index);
+        Some(FoundIndex { index: Err(incomplete), .. }) => Some(incomplete.to_string()),
+        Some(FoundIndex { index: Ok(index), .. }) => {
+            let (begins, cursor) = (index.begins(), index.cursor());
+            if cursor > kept.end {
+                return Err(IndexError::Ahead { cursor, durable: kept.end });
+            }
+            if begins <= kept.start {
+                return Ok(index);
+            }
+            Some(format!("it begins with sequence {begins}, the journal with {}", kept.start))
         }
-        tracing::warn!(
-            begins = index.begins(),
-            ?kept,
-            "the index lacks the beginning of the journal; it is rebuilt"
-        );
-    }
+    };
     begin(dir, &owner.text())?;
-    Index::open(&dir.join(VERSION_DIR), options.clone())
+    let index = Index::open(&library, options.clone())?;
+    let Some(why) = rebuilt else { return Ok(index) };
+    tracing::error!(why, "the index is rebuilt from the journal");
+    Ok(index.rebuilt_because(why))
 }
 
 /// Removes the index's folder and all in it, unless somebody has it open.
@@ -326,7 +375,7 @@ mod tests {
             let index = open(&config).expect("opens");
             index.advance(30).expect("advances");
             std::fs::write(config.index_dir().join("kept"), "").expect("written");
-            let found = Some(FoundIndex { index, owner });
+            let found = Some(FoundIndex { index: Ok(index), owner });
             use_index(found, &config.index_dir(), &config.index, owner_now, kept)
         };
         let kept = || config.index_dir().join("kept").exists();

@@ -1,5 +1,7 @@
 //! What a store tells about itself.
 
+use crate::damage::Damage;
+
 /// A snapshot of the store's state, cheap enough to take at every scrape.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -15,8 +17,15 @@ pub struct Status {
     pub index_usages: u64,
     /// Runs that the index has taken since the open.
     pub index_runs: u64,
+    /// How often the index was begun anew since the open because its files were damaged or
+    /// incomplete, or not of this journal.
+    pub index_rebuilds: u64,
+    /// Why it was the last time.
+    pub index_rebuilt: Option<String>,
     /// Bytes of the index on disk.
     pub index_bytes: u64,
+    /// Damage that reads have met in the journal, if any. What is intact is served nevertheless.
+    pub damage: Option<Damage>,
     /// Memory of durable usages that the index has not taken yet.
     pub tail_bytes: usize,
     /// The oldest sequence in the tail.

@@ -12,11 +12,12 @@ use usage::CheckKey;
 
 use crate::claims::Claims;
 use crate::config::Config;
+use crate::damage::Damages;
 use crate::error::{AppendRefused, OpenError};
 use crate::index::Index;
 use crate::indexer::{Indexer, Step};
 use crate::key_search::key_oldest_ms;
-use crate::slot::{Failure, FoundIndex, IndexSlot, Owner, remove_index, use_index};
+use crate::slot::{Failure, FoundIndex, IndexSlot, Owner, Stuck, remove_index, use_index};
 use crate::status::{IndexState, Status};
 use crate::tail::Tail;
 
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) tail: Arc<Tail>,
     pub(crate) claims: Claims,
     pub(crate) slot: IndexSlot,
+    pub(crate) damages: Damages,
     /// The lowest sequence that the index still needs from the journal.
     pub(crate) projection: Arc<AtomicU64>,
     pub(crate) index_usages: AtomicU64,
@@ -75,7 +77,7 @@ impl Store {
             true => FoundIndex::open(&config.index_dir(), &config.index),
             false => Ok(None),
         };
-        let witness = found.as_ref().ok().and_then(Option::as_ref).map(FoundIndex::witness);
+        let witness = found.as_ref().ok().and_then(Option::as_ref).and_then(FoundIndex::witness);
         let (journal, recovery) = examined.open(witness.as_slice())?;
         let durable = journal.durable();
         // A later position costs more looks for former events, and changes no answer.
@@ -126,6 +128,7 @@ impl Store {
                 tail,
                 claims,
                 slot: IndexSlot::new(index),
+                damages: Damages::default(),
                 projection,
                 index_usages: AtomicU64::new(0),
                 index_runs: AtomicU64::new(0),
@@ -214,7 +217,7 @@ impl Store {
             Err(failure) => IndexState::Failed { why: failure.why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
             Ok(index) => match self.shared.slot.stuck() {
-                Some(why) => IndexState::Failed { why },
+                Some(Stuck { why, .. }) => IndexState::Failed { why },
                 None => IndexState::CatchingUp { cursor: index.cursor(), target },
             },
         }
@@ -254,6 +257,7 @@ impl Store {
         let index = shared.slot.get().ok();
         let index_cursor = index.as_ref().map_or(0, |index| index.cursor());
         let durable = shared.journal.durable();
+        let rebuilds = shared.slot.rebuilds();
         Status {
             durable,
             index_cursor,
@@ -261,7 +265,10 @@ impl Store {
             index_state: self.index_state(),
             index_usages: shared.index_usages.load(Ordering::Relaxed),
             index_runs: shared.index_runs.load(Ordering::Relaxed),
+            index_rebuilds: rebuilds.count,
+            index_rebuilt: rebuilds.why,
             index_bytes: index.map_or(0, |index| index.disk_bytes()),
+            damage: shared.damages.report(),
             tail_bytes: shared.tail.bytes(),
             tail_first_seq: shared.tail.first_seq(),
             keys_in_memory: shared.claims.len(),

@@ -76,6 +76,8 @@ closed_set! {
         TailFull = "tail_full",
         /// A keyed usage while the index is away.
         IndexUnavailable = "index_unavailable",
+        /// A keyed usage whose key was used by a usage that is damaged.
+        DataDamaged = "data_damaged",
         /// The disk is at its reserve.
         NoSpace = "no_space",
         /// The disk failed: outcome unknown.

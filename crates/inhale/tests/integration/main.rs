@@ -5,6 +5,7 @@ mod acknowledged;
 mod client;
 mod clock;
 mod configuration;
+mod damaged;
 mod descriptors;
 mod displaced;
 mod doctor;

@@ -2,6 +2,7 @@
 //! payloads), compressed as one. Sequences follow from the block's first; checksums of frames are
 //! computed anew on reading, under the block's own. Pure: no I/O.
 
+use super::table::TableEntry;
 use crate::format::{Batch, FrameKind, FrameView, encode_frame};
 use crate::limits::PENDING_BYTES_MAX;
 
@@ -36,6 +37,17 @@ impl BlockHeader {
     #[must_use]
     pub fn end_seq(&self) -> u64 {
         self.first_seq.saturating_add(u64::from(self.frames))
+    }
+
+    /// Bytes of the whole block, this header included.
+    pub(super) fn len(&self) -> u64 {
+        BLOCK_HEADER_BYTES as u64 + u64::from(self.stored_bytes)
+    }
+
+    /// What the segment's table says of this block when it stands at `offset`.
+    pub(super) fn entry(&self, offset: u64) -> TableEntry {
+        let Self { first_seq, committed_ms_min, committed_ms_max, .. } = *self;
+        TableEntry { first_seq, offset, committed_ms_min, committed_ms_max }
     }
 
     /// The header as written. Its checksum begins with that of the segment's header page, so that

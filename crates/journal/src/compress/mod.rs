@@ -24,7 +24,7 @@ use crate::scan::{RawSegment, read_header};
 
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader};
 pub use packed::Packed;
-pub(crate) use packed::{find_blocks, footer_end_seq};
+pub(crate) use packed::{after_footer, find_blocks, footer_end_seq};
 pub use table::{FOOTER_BYTES, TABLE_ENTRY_BYTES, TableEntry};
 pub use writer::PackedWriter;
 

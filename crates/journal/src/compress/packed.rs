@@ -1,4 +1,5 @@
-//! A compressed segment as readers see it: whole blocks, found by sequence through the table.
+//! A compressed segment as readers see it: whole blocks, found by sequence through the table; or, if
+//! the table or the footer is damaged, through the blocks' own headers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,22 +23,15 @@ pub struct Packed {
     table_offset: u64,
     end_seq: u64,
     raw_bytes: u64,
+    /// For a table made from the blocks: where each whole block ends in the file, in the same order.
+    ends: Option<Vec<u64>>,
     cache: Mutex<VecDeque<Batch>>,
 }
 
 impl Packed {
     /// Reads the footer and the table of the segment with this header.
     pub fn open(file: Arc<dyn File>, header: &SegmentHeader) -> Result<Self, ReadError> {
-        let mut packed = Self {
-            file,
-            number: header.number,
-            page_crc: header.page_crc(),
-            table: Vec::new(),
-            table_offset: 0,
-            end_seq: header.first_seq,
-            raw_bytes: 0,
-            cache: Mutex::new(VecDeque::new()),
-        };
+        let mut packed = Self::unread(file, header);
         let at = HEADER_PAGE_BYTES as u64;
         let len = packed.file.len().map_err(|source| packed.io(source))?;
         let Some(footer_at) = len.checked_sub(FOOTER_BYTES as u64).filter(|&at_| at_ >= at) else {
@@ -64,6 +58,45 @@ impl Packed {
         packed.raw_bytes = footer.raw_bytes;
         packed.check_table(header.first_seq)?;
         Ok(packed)
+    }
+
+    /// A segment that [`Packed::open`] finds damaged, read through its blocks instead of its table.
+    /// What no whole block holds, below `end_seq` or not, is damaged on reading. `None` if there is no
+    /// whole block. Reads and decodes the whole file once.
+    pub(crate) fn salvage(
+        file: Arc<dyn File>,
+        header: &SegmentHeader,
+        end_seq: u64,
+    ) -> io::Result<Option<Self>> {
+        let bytes = read_at_most(&*file, header.segment_bytes.saturating_mul(2))?;
+        let mut packed = Self { end_seq, ..Self::unread(file, header) };
+        packed.table_offset = bytes.len() as u64;
+        let mut ends = Vec::new();
+        let mut next_seq = header.first_seq;
+        for (offset, block, batch) in blocks(&bytes, packed.page_crc) {
+            // A second copy of a block, behind the segment or within it, tells nothing new.
+            if batch.first_seq() >= next_seq && batch.first_seq() < end_seq {
+                next_seq = batch.end_seq();
+                packed.table.push(block.entry(offset));
+                ends.push(offset + block.len());
+            }
+        }
+        packed.ends = Some(ends);
+        Ok((!packed.table.is_empty()).then_some(packed))
+    }
+
+    fn unread(file: Arc<dyn File>, header: &SegmentHeader) -> Self {
+        Self {
+            file,
+            number: header.number,
+            page_crc: header.page_crc(),
+            table: Vec::new(),
+            table_offset: 0,
+            end_seq: header.first_seq,
+            raw_bytes: 0,
+            ends: None,
+            cache: Mutex::new(VecDeque::new()),
+        }
     }
 
     fn check_table(&self, first_seq: u64) -> Result<(), ReadError> {
@@ -121,11 +154,14 @@ impl Packed {
     pub fn decode_block(&self, seq: u64) -> Result<Batch, ReadError> {
         let after = self.table.partition_point(|entry| entry.first_seq <= seq);
         let found = after.checked_sub(1).filter(|_| seq < self.end_seq);
-        let Some(entry) = found.and_then(|index| self.table.get(index)) else {
+        let Some((index, entry)) = found.and_then(|index| Some((index, self.table.get(index)?)))
+        else {
             return Err(self.damaged(self.table_offset, seq, "no block holds the sequence"));
         };
         let next = self.table.get(after);
-        let block_end = next.map_or(self.table_offset, |next| next.offset);
+        let own_end = self.ends.as_ref().map(|ends| ends[index]);
+        let next_at = next.map_or(self.table_offset, |next| next.offset);
+        let block_end = own_end.unwrap_or(next_at);
         let end_seq = next.map_or(self.end_seq, |next| next.first_seq);
         let damaged = |why| self.damaged(entry.offset, seq, why);
         let bytes_len = usize::try_from(block_end.saturating_sub(entry.offset)).unwrap_or(0);
@@ -135,8 +171,11 @@ impl Packed {
             bytes.split_first_chunk().ok_or_else(|| damaged("the block is cut short"))?;
         let header = BlockHeader::parse(head, self.page_crc)
             .ok_or_else(|| damaged("the block header's checksum fails"))?;
+        if own_end.is_some() && seq >= header.end_seq() {
+            return Err(self.damaged(block_end, seq, "no whole block is here"));
+        }
         if header.first_seq != entry.first_seq
-            || header.end_seq() != end_seq
+            || (own_end.is_none() && header.end_seq() != end_seq)
             || header.stored_bytes as usize != stored.len()
         {
             return Err(damaged("the block is not the one the table names"));
@@ -179,23 +218,58 @@ pub(crate) fn footer_end_seq(bytes: &[u8], page_crc: u32) -> Option<u64> {
 }
 
 /// Every whole block in the bytes of a compressed segment's file, without its table: what can be
-/// saved of a damaged one. Each with its offset and its length in bytes.
-pub(crate) fn find_blocks(bytes: &[u8], page_crc: u32) -> Vec<(u64, usize, Batch)> {
+/// saved of a damaged one. Each with its offset and its header.
+pub(crate) fn blocks(
+    bytes: &[u8],
+    page_crc: u32,
+) -> impl Iterator<Item = (u64, BlockHeader, Batch)> {
     let magic = BLOCK_MAGIC.to_le_bytes();
-    let (mut at, mut found) = (HEADER_PAGE_BYTES, Vec::new());
-    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= BLOCK_HEADER_BYTES) {
-        if rest[..4] == magic
-            && let Some((head, rest)) = rest.split_first_chunk()
-            && let Some(header) = BlockHeader::parse(head, page_crc)
-            && let Some(stored) = rest.get(..header.stored_bytes as usize)
-            && let Ok(batch) = decode(&header, stored)
-        {
-            let len = BLOCK_HEADER_BYTES + stored.len();
-            found.push((at as u64, len, batch));
-            at += len;
-        } else {
+    let mut at = HEADER_PAGE_BYTES;
+    std::iter::from_fn(move || {
+        while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= BLOCK_HEADER_BYTES) {
+            let offset = at as u64;
+            if rest[..4] == magic
+                && let Some((head, rest)) = rest.split_first_chunk()
+                && let Some(header) = BlockHeader::parse(head, page_crc)
+                && let Some(stored) = rest.get(..header.stored_bytes as usize)
+                && let Ok(batch) = decode(&header, stored)
+            {
+                at += BLOCK_HEADER_BYTES + stored.len();
+                return Some((offset, header, batch));
+            }
             at += 1;
         }
-    }
-    found
+        None
+    })
+}
+
+/// The same at once, each block with its length in bytes instead of its header.
+pub(crate) fn find_blocks(bytes: &[u8], page_crc: u32) -> Vec<(u64, usize, Batch)> {
+    let length = |header: BlockHeader| usize::try_from(header.len()).unwrap_or(usize::MAX);
+    blocks(bytes, page_crc).map(|(at, header, batch)| (at, length(header), batch)).collect()
+}
+
+/// Where the footer of a compressed segment ends and how many bytes follow it, if any do.
+pub(crate) fn after_footer(
+    file: &dyn File,
+    header: &SegmentHeader,
+) -> io::Result<Option<(u64, u64)>> {
+    let bytes = read_at_most(file, header.segment_bytes.saturating_mul(2))?;
+    let page_crc = header.page_crc();
+    let mut places = bytes.windows(FOOTER_BYTES).enumerate().skip(HEADER_PAGE_BYTES);
+    let footer = places.find(|(_, bytes)| {
+        bytes.first_chunk().is_some_and(|bytes| Footer::parse(bytes, page_crc).is_some())
+    });
+    let Some((at, _)) = footer else { return Ok(None) };
+    let end = (at + FOOTER_BYTES) as u64;
+    Ok(file.len()?.checked_sub(end).filter(|&more| more > 0).map(|more| (end, more)))
+}
+
+/// The first bytes of a file, as many as it has, but not more than `bytes_max`.
+fn read_at_most(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?.min(bytes_max))
+        .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "larger than memory"))?;
+    let mut bytes = vec![0u8; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }

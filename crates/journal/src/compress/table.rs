@@ -68,8 +68,11 @@ impl Footer {
     pub(super) fn parse(bytes: &[u8; FOOTER_BYTES], page_crc: u32) -> Option<Self> {
         let u32_at = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in it"));
         let u64_at = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in it"));
+        if bytes[0..8] != FOOTER_MAGIC {
+            return None;
+        }
         let crc = crc32c::crc32c_append(page_crc, &bytes[..FOOTER_BYTES - 4]);
-        if bytes[0..8] != FOOTER_MAGIC || crc != u32_at(FOOTER_BYTES - 4) {
+        if crc != u32_at(FOOTER_BYTES - 4) {
             return None;
         }
         Some(Self {

@@ -7,6 +7,7 @@ mod fixtures;
 mod full;
 mod helpers;
 mod housekeeping;
+mod intact;
 mod lost_end;
 mod memory;
 mod misplaced;

@@ -104,13 +104,20 @@ pub(super) fn apply(keyspace: &Keyspace, run: &[IndexEntry<'_>]) -> Result<u64, 
     Ok(made)
 }
 
-/// Sums up what runs have left in a part, if that is as much as was left over the last time: one
-/// ingestion, which replaces the rows of which there are several. So there are two rows to read for
-/// each that a run has left, and one sum to be kept in memory, however many medications there are.
-pub(super) fn fold(database: &Database, part: &mut Part) -> Result<(), IndexError> {
-    if part.counts_loose < LOOSE_ROWS_MIN.max(part.counts_summed) {
-        return Ok(());
+/// Whether what runs have left in a part is to be summed up: when it is as much as was left over the
+/// last time. Then no more rows are promised than are certainly left.
+pub(super) fn begin_fold(part: &mut Part) -> bool {
+    let due = part.counts_loose >= LOOSE_ROWS_MIN.max(part.counts_summed);
+    if due {
+        part.counts_rows = part.counts_rows.min(1);
     }
+    due
+}
+
+/// Sums up what runs have left in a part: one ingestion, which replaces the rows of which there are
+/// several. So there are two rows to read for each that a run has left, and one sum to be kept in
+/// memory, however many medications there are.
+pub(super) fn fold(database: &Database, part: &mut Part) -> Result<(), IndexError> {
     (part.counts_loose, part.counts_summed) = (0, 0);
     let snapshot = database.snapshot();
     let rows = snapshot.range(&part.counts, quarter_key(-QUARTERS_OFFSET)..);
@@ -145,5 +152,6 @@ pub(super) fn fold(database: &Database, part: &mut Part) -> Result<(), IndexErro
     if let Some(ingestion) = ingestion {
         ingestion.finish()?;
     }
+    part.counts_rows = part.counts_summed;
     Ok(())
 }

@@ -33,6 +33,9 @@ pub enum IndexError {
     /// A row is not what was written there.
     #[error("a row of the index is damaged: {0}")]
     Damaged(&'static str),
+    /// Rows are missing that were durable.
+    #[error("the index is incomplete: {0}")]
+    Incomplete(String),
     /// A thread could not be started.
     #[error("starting a thread: {0}")]
     Thread(#[from] io::Error),
@@ -53,7 +56,7 @@ impl IndexError {
     pub(crate) fn blames_files(&self) -> bool {
         match self {
             Self::Locked | Self::Thread(_) | Self::Ahead { .. } => false,
-            Self::Damaged(_) => true,
+            Self::Damaged(_) | Self::Incomplete(_) => true,
             Self::Fjall(_) | Self::Folder { .. } => !self.io_error().is_some_and(is_shortage),
         }
     }
@@ -99,5 +102,6 @@ mod tests {
         check(fjall::Error::Unrecoverable.into(), true);
         check(IndexError::Folder { doing: "a test", source: os(Errno::NOTDIR) }, true);
         check(IndexError::Damaged("a test"), true);
+        check(IndexError::Incomplete("a test".to_owned()), true);
     }
 }

@@ -14,6 +14,9 @@
 //! before the next begins; so after a crash the usages' cursor is the lowest, and what is applied
 //! again is passed over by the keyspaces that have it already.
 //!
+//! **Completeness.** The library takes a keyspace for empty when its files are gone. So a manifest
+//! beside them says how much each one holds at least; an open that finds less fails.
+//!
 //! **Snapshots** are made after a run is whole in all keyspaces, never in between.
 
 mod counting;
@@ -24,20 +27,23 @@ pub(crate) mod fault;
 mod history;
 mod key_filter;
 mod keys;
+mod manifest;
 mod merger;
 mod part;
 mod refill;
 mod rows;
 mod snapshot;
+mod verify;
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use usage::record;
 
 use counting::KeptCounts;
+use manifest::Manifest;
 use merger::Merger;
 use part::{Part, RUNS_LIMIT};
 use refill::Refill;
@@ -45,6 +51,9 @@ use refill::Refill;
 pub use error::IndexError;
 pub use history::IndexedUsage;
 pub use snapshot::Snapshot;
+pub use verify::IndexReport;
+
+pub(crate) use verify::verify;
 
 use snapshot::View;
 
@@ -56,6 +65,8 @@ const PART_USAGES_MAX: u64 = 16 << 20;
 const PARTS_BACK_MAX: usize = 1000;
 /// A keyspace beside the parts, written to in order that the library lets go of old tables.
 const SPARE: &str = "spare";
+/// A row of it that says that the index has a manifest.
+const MANIFEST_ROW: [u8; 1] = [1];
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// How much less than other work the index's threads matter to the scheduler, as nice(2) has it.
 const NICENESS: i32 = 5;
@@ -87,12 +98,14 @@ pub struct IndexEntry<'a> {
 
 /// The index of one store. One thread applies runs; any number read.
 pub struct Index {
+    dir: PathBuf,
     database: Database,
     spare: Keyspace,
     options: IndexOptions,
     parts: Mutex<Parts>,
     view: RwLock<Arc<View>>,
     kept_counts: Arc<KeptCounts>,
+    rebuilt: Option<String>,
 }
 
 /// The parts in the order of their sequences; the last one takes runs.
@@ -105,22 +118,47 @@ struct Parts {
     /// Compactions that had been done at the last look, in this process.
     compactions: usize,
     merger: Merger,
+    /// The manifest on disk.
+    manifest: Option<Manifest>,
     refill: Refill,
 }
 
 impl Index {
-    /// Opens or creates the index in `dir`.
+    /// Opens or creates the index in `dir`. It fails with [`IndexError::Incomplete`] if there is less
+    /// than the manifest says, or the manifest is missing; an older index gets one.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        let database = open_database(dir, options.cache_bytes)?;
-        let all = part::find_all(&database)?;
+        let manifest = Manifest::read(dir)?;
+        let database = open_database(dir, options.cache_bytes, 1)?;
+        let all = part::find_all(&database, &promised(&database, manifest.clone())?)?;
         let cursor = all.last().map_or(0, |part| part.cursor());
         let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
         let (merger, refill) = (Merger::default(), Refill::default());
-        let parts = Parts { all, cursor, written: false, compactions: 0, merger, refill };
+        let mut parts =
+            Parts { all, cursor, written: false, compactions: 0, merger, manifest, refill };
+        parts.write_manifest(dir)?;
+        mark_manifest(&spare)?;
         let kept_counts = Arc::new(KeptCounts::default());
         let view = View::new(&database, &parts.all, parts.cursor, Arc::clone(&kept_counts));
         let view = RwLock::new(Arc::new(view));
-        Ok(Self { database, spare, options, parts: Mutex::new(parts), view, kept_counts })
+        let (dir, parts, rebuilt) = (dir.to_owned(), Mutex::new(parts), None);
+        Ok(Self { dir, database, spare, options, parts, view, kept_counts, rebuilt })
+    }
+
+    /// Writes down how much the index holds, unless that stands there already. To be called now and
+    /// then, and before the index is closed.
+    pub(crate) fn write_manifest(&self) -> Result<(), IndexError> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.write_manifest(&self.dir)
+    }
+
+    /// The same index as one that was begun anew for this reason.
+    pub(crate) fn rebuilt_because(self, why: String) -> Self {
+        Self { rebuilt: Some(why), ..self }
+    }
+
+    /// Why this index was begun anew, if it was because its files were at fault.
+    pub(crate) fn rebuilt(&self) -> Option<&str> {
+        self.rebuilt.as_deref()
     }
 
     /// Every frame below this sequence is in the index.
@@ -193,12 +231,17 @@ impl Index {
     pub fn upkeep(&self) -> Result<(), IndexError> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.merge_sealed()?;
-        if let Some(part) = parts.all.last_mut() {
+        if parts.all.last_mut().is_some_and(counts::begin_fold) {
+            // Before rows go, so that nobody misses them after a crash.
+            parts.write_manifest(&self.dir)?;
+            let part = parts.all.last_mut().expect("it was looked at just above");
             counts::fold(&self.database, part)?;
+        }
+        if !parts.all.is_empty() {
             self.publish(&parts);
             self.release_tables(&parts)?;
         }
-        Ok(())
+        parts.write_manifest(&self.dir)
     }
 
     /// Lets go of tables that were merged into others since, once nothing is written or merged any
@@ -216,6 +259,7 @@ impl Index {
         }
         parts.written = false;
         self.release_tables(&parts)?;
+        parts.write_manifest(&self.dir)?;
         Ok(true)
     }
 
@@ -250,6 +294,7 @@ impl Index {
         if gone > 0 {
             let expired: Vec<_> = parts.all.drain(..gone).collect();
             self.publish(&parts);
+            parts.write_manifest(&self.dir)?;
             for part in expired {
                 part.delete(&self.database)?;
             }
@@ -294,6 +339,27 @@ impl Index {
     }
 }
 
+/// What the manifest promises. One that is missing is itself a loss if there ever was one.
+fn promised(database: &Database, found: Option<Manifest>) -> Result<Manifest, IndexError> {
+    if found.is_none() && database.keyspace_exists(SPARE) {
+        let spare = database.keyspace(SPARE, KeyspaceCreateOptions::default)?;
+        if spare.get(MANIFEST_ROW)?.is_some() {
+            return Err(manifest::incomplete("its manifest is missing".to_owned()));
+        }
+    }
+    Ok(found.unwrap_or_default())
+}
+
+/// Notes durably that the index has a manifest.
+fn mark_manifest(spare: &Keyspace) -> Result<(), IndexError> {
+    if spare.get(MANIFEST_ROW)?.is_none() {
+        let mut ingestion = spare.start_ingestion()?;
+        ingestion.write(MANIFEST_ROW, [])?;
+        ingestion.finish()?;
+    }
+    Ok(())
+}
+
 /// Days of receipt that the last of so many parts takes, which began with `day`: also the one before,
 /// since usages cross midnight out of order. One further back begins a part, or one usage from a
 /// clock that was far ahead would make a single part of all that follow until that day.
@@ -311,12 +377,12 @@ fn peek(payload: &[u8]) -> Result<record::Peek<'_>, IndexError> {
 }
 
 /// Opens the database from a thread of low priority, which its worker threads inherit: compaction
-/// must not delay an answer.
-fn open_database(dir: &Path, cache_bytes: u64) -> Result<Database, IndexError> {
+/// must not delay an answer. Without `workers` nothing is merged.
+fn open_database(dir: &Path, cache_bytes: u64, workers: usize) -> Result<Database, IndexError> {
     let dir = dir.to_owned();
     let open = move || {
         yield_to_others();
-        Database::builder(dir).cache_size(cache_bytes).worker_threads(1).open()
+        Database::builder(dir).cache_size(cache_bytes).worker_threads_unchecked(workers).open()
     };
     let opened = std::thread::Builder::new().name("index-open".into()).spawn(open)?.join();
     Ok(opened.map_err(|_| IndexError::Damaged("opening the index panicked"))??)
@@ -332,6 +398,15 @@ impl Parts {
     /// Days of receipt that the last part takes.
     fn days(&self) -> RangeInclusive<u64> {
         self.all.last().map_or(0..=0, |last| days_of(last.day(), self.all.len()))
+    }
+
+    fn write_manifest(&mut self, dir: &Path) -> Result<(), IndexError> {
+        let now = Manifest::of(&self.all);
+        if self.manifest.as_ref() != Some(&now) {
+            now.write(dir)?;
+            self.manifest = Some(now);
+        }
+        Ok(())
     }
 
     fn merge_sealed(&mut self) -> Result<(), IndexError> {

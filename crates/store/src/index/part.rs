@@ -5,13 +5,14 @@ use fjall::config::{
     BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
     PartitioningPolicy, PinningPolicy,
 };
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, Readable as _, Snapshot};
 use std::sync::Arc;
 use usage::{Instant, UsageId};
 
 use super::key_filter::{KeyFilter, Layer};
-use super::rows::{OWN_ROW, patient_prefix, place, usage_value};
-use super::{IndexEntry, IndexError, IndexOptions, counts, keys, peek};
+use super::manifest::{Extent, Manifest, PartExtent, check_rows, rows_at_most};
+use super::rows::{OWN_ROW, patient_prefix, place, read_seq, usage_value};
+use super::{DAY_MS, IndexEntry, IndexError, IndexOptions, counts, keys, peek};
 
 /// Tables of single runs that gather before they are merged into the part's large ones. Many make
 /// writing cheap, few make reading cheap: a read looks into each. A key that was never used is ruled
@@ -105,6 +106,10 @@ pub(super) struct Part {
     pub(super) counts: Keyspace,
     /// One past the last sequence that the counts have. After a crash it can be ahead of the usages.
     counts_cursor: u64,
+    /// Rows of the keys and of the counts, at least. Of the keys those whose usages were received on
+    /// the part's day: a key is never forgotten on the day that it is used, so each is another row.
+    keys_rows: u64,
+    pub(super) counts_rows: u64,
     /// Rows that runs have left in the counts since they were summed up.
     pub(super) counts_loose: u64,
     /// Rows that were left over then; 0 when that was before this start.
@@ -130,10 +135,12 @@ struct Row {
     value_bytes: u32,
 }
 
-/// All whole parts in `database`, in order, without a gap between them. A part that is not whole is
-/// removed, and with it those behind it: a crash has left it half made or half deleted, or files
-/// are missing, which the library takes for an empty keyspace.
-pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
+/// All whole parts in `database`, in order, without a gap between them, which have to hold what the
+/// manifest says. A part that is not whole, and of which it says nothing, is removed, and with it
+/// those behind it: a crash has left it half made or half deleted.
+pub(super) fn find_all(database: &Database, manifest: &Manifest) -> Result<Vec<Part>, IndexError> {
+    // What readers will see: rows that the library has on disk may be hidden from them.
+    let moment = database.snapshot();
     let mut numbers: Vec<u32> = database
         .list_keyspace_names()
         .iter()
@@ -142,14 +149,24 @@ pub(super) fn find_all(database: &Database) -> Result<Vec<Part>, IndexError> {
     numbers.sort_unstable();
     numbers.dedup();
     let mut parts: Vec<Part> = Vec::with_capacity(numbers.len());
+    let mut extents = Vec::with_capacity(numbers.len());
+    let mut broken = Vec::new();
     for number in numbers {
         let mut part = Part::of(database, number, Meta::new(0, 0, 0))?;
-        if part.recover(parts.last().map(Part::cursor))? {
-            parts.push(part);
-        } else {
-            tracing::warn!(number, "a part of the index is not whole; it is dropped");
-            part.delete(database)?;
+        match part.recover(&moment, parts.last().map(Part::cursor))? {
+            Some(extent) => {
+                let promised = manifest.part(number).copied().unwrap_or_default();
+                (part.keys_rows, part.counts_rows) = (promised.keys.rows, promised.counts.rows);
+                parts.push(part);
+                extents.push(extent);
+            }
+            None => broken.push(part),
         }
+    }
+    manifest.compare(&extents)?;
+    for part in broken {
+        tracing::warn!(number = part.number, "a part of the index is not whole; it is dropped");
+        part.delete(database)?;
     }
     Ok(parts)
 }
@@ -165,17 +182,44 @@ impl Part {
         Self::of(database, number, Meta::new(follows, first_seq, day))
     }
 
-    /// Reads what the part knows of itself. Returns whether it is whole: no keyspace lags behind
-    /// that of usages, which takes each run last, and the part follows the one that ends at
-    /// `before`, where there is one.
-    fn recover(&mut self, before: Option<u64>) -> Result<bool, IndexError> {
-        let Some(row) = self.usages.get(OWN_ROW)? else { return Ok(false) };
-        let Ok(meta) = Meta::decode(&row) else { return Ok(false) };
+    /// Reads what the part knows of itself. Returns how much is in it at most if it is whole: no
+    /// keyspace lags behind that of usages, which takes each run last, and the part follows the one
+    /// that ends at `before`, where there is one.
+    fn recover(
+        &mut self,
+        moment: &Snapshot,
+        before: Option<u64>,
+    ) -> Result<Option<PartExtent>, IndexError> {
+        let Some(row) = moment.get(&self.usages, OWN_ROW)? else { return Ok(None) };
+        let Ok(meta) = Meta::decode(&row) else { return Ok(None) };
         self.meta = meta;
-        self.counts_cursor = counts::cursor(&self.counts)?;
-        Ok(self.counts_cursor >= meta.cursor
-            && keys::cursor(&self.keys)? >= meta.keys_cursor
-            && before.is_none_or(|before| before == meta.follows))
+        let extent = |keyspace: &Keyspace| {
+            let row = moment.get(keyspace, OWN_ROW)?;
+            let cursor = row.map_or(Ok(0), |row| read_seq(&row))?;
+            Ok::<_, IndexError>(Extent { cursor, rows: rows_at_most(keyspace) })
+        };
+        let (keys, counts) = (extent(&self.keys)?, extent(&self.counts)?);
+        self.counts_cursor = counts.cursor;
+        let whole = counts.cursor >= meta.cursor
+            && keys.cursor >= meta.keys_cursor
+            && before.is_none_or(|before| before == meta.follows);
+        if !whole {
+            return Ok(None);
+        }
+        check_rows("usages", self.number, rows_at_most(&self.usages), meta.usages)?;
+        let usages = Extent { cursor: meta.cursor, rows: meta.usages };
+        Ok(Some(PartExtent { number: self.number, usages, keys, counts }))
+    }
+
+    /// How much is in the part at least.
+    pub(super) fn extent(&self) -> PartExtent {
+        let Meta { cursor, keys_cursor, usages, .. } = self.meta;
+        PartExtent {
+            number: self.number,
+            usages: Extent { cursor, rows: usages },
+            keys: Extent { cursor: keys_cursor, rows: self.keys_rows },
+            counts: Extent { cursor, rows: self.counts_rows },
+        }
     }
 
     fn of(database: &Database, number: u32, meta: Meta) -> Result<Self, IndexError> {
@@ -188,6 +232,8 @@ impl Part {
             keys: keyspace("keys", true)?,
             counts: keyspace("counts", false)?,
             counts_cursor: meta.cursor,
+            keys_rows: 0,
+            counts_rows: 0,
             counts_loose: 0,
             counts_summed: 0,
             key_filter: None,
@@ -237,8 +283,11 @@ impl Part {
         if !keyed.is_empty() {
             self.note_keys(&keyed);
             keys::apply(&self.keys, keyed)?;
+            self.keys_rows += keyed_on(self.meta.day, run)?;
         }
-        self.counts_loose += counts::apply(&self.counts, run)?;
+        let made = counts::apply(&self.counts, run)?;
+        self.counts_loose += made;
+        self.counts_rows += made;
         self.apply_usages(run)
     }
 
@@ -346,6 +395,14 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// How many usages of a run have a key and were received on `day`.
+fn keyed_on(day: u64, run: &[IndexEntry<'_>]) -> Result<u64, IndexError> {
+    run.iter().try_fold(0, |count, entry| {
+        let peek = peek(entry.payload)?;
+        Ok(count + u64::from(peek.key.is_some() && peek.received_ms / DAY_MS == day))
+    })
 }
 
 /// How a keyspace is kept. Only those that are asked for single keys have filters in their tables,

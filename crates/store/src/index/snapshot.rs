@@ -11,7 +11,7 @@ use super::counting::KeptCounts;
 use super::history::{History, IndexedUsage, Wanted};
 use super::key_filter::KeyFilter;
 use super::part::{Meta, Part};
-use super::rows::{keyed, read_seq};
+use super::rows::{keyed, patient_prefix, place, read_seq, read_usage_value};
 
 /// What all snapshots of one moment share.
 pub(super) struct View {
@@ -124,6 +124,23 @@ impl Snapshot {
     ) -> impl Iterator<Item = Result<IndexedUsage, IndexError>> + 'a {
         let patient = patient_id.as_bytes();
         History::new(&self.view, Wanted { patient, from, to, before, seq_below })
+    }
+
+    /// The record of the usage with this sequence, if it is this patient's and of this instant.
+    pub fn usage(
+        &self,
+        patient_id: &str,
+        instant: Instant,
+        seq: u64,
+    ) -> Result<Option<Vec<u8>>, IndexError> {
+        let patient = patient_id.as_bytes();
+        let at = self.view.parts.partition_point(|part| part.meta.cursor <= seq);
+        let Some(part) = self.view.parts.get(at) else { return Ok(None) };
+        let mut key = Vec::new();
+        patient_prefix(patient, &mut key);
+        place(instant, seq, &mut key);
+        let value = self.view.fjall.get(&part.usages, key)?;
+        value.map(|value| read_usage_value(&value, patient)).transpose()
     }
 
     /// The parts that have usages received at `oldest_ms` or later, the newest first.

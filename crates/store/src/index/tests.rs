@@ -2,7 +2,7 @@
 //! has the answer that a plain list of the usages gives.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -15,6 +15,7 @@ mod ahead;
 mod counting;
 mod days;
 mod filters;
+mod incomplete;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -320,91 +321,6 @@ fn summed_up_counts_stay_the_same() {
     index.upkeep().expect("nothing more to do");
     drop(index);
     check(&open(dir.path()), &model, None, None).expect("it is the model's");
-}
-
-/// The folders of the three keyspaces of part `at`: usages, keys, counts.
-fn folders(index: &Index, at: usize) -> [PathBuf; 3] {
-    let parts = index.parts.lock().expect("no holder panics");
-    let part = &parts.all[at];
-    [&part.usages, &part.keys, &part.counts].map(|keyspace| keyspace.path().to_owned())
-}
-
-/// Damages the keyspace `which` of part `at` of three, opens the index and says where it begins and
-/// where its cursor is; then has it take the rest again and compares all answers.
-fn check_damaged(
-    at: usize,
-    which: usize,
-    damage: impl Fn(&Path) -> std::io::Result<()>,
-    expected: (u64, u64),
-) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let model = sample(100);
-    let index = open(dir.path());
-    apply(&index, &model, 1, 10);
-    let folder = folders(&index, at)[which].clone();
-    drop(index);
-    damage(&folder).expect("it is damaged");
-    let index = open(dir.path());
-    let what = format!("keyspace {which} of part {at}");
-    assert_eq!((index.begins(), index.cursor()), expected, "{what}");
-    if index.begins() <= 1 {
-        apply(&index, &model, index.cursor(), 10);
-        check(&index, &model, None, None).expect("it is the model's");
-        drop(index);
-        check(&open(dir.path()), &model, None, None).expect("it is the model's");
-    }
-}
-
-#[test]
-fn a_keyspace_whose_files_are_gone_is_no_empty_one() {
-    let without_current = |folder: &Path| std::fs::remove_file(folder.join("current"));
-    let without_folder = |folder: &Path| std::fs::remove_dir_all(folder);
-    for which in 0..3 {
-        // Parts of forty. The first one's loss shows in where the index begins.
-        check_damaged(0, which, without_current, (41, 101));
-        check_damaged(0, which, without_folder, (41, 101));
-        check_damaged(1, which, without_current, (0, 41));
-        check_damaged(1, which, without_folder, (0, 41));
-        check_damaged(2, which, without_current, (0, 81));
-        check_damaged(2, which, without_folder, (0, 81));
-        check_damaged(1, which, |_| Ok(()), (0, 101));
-    }
-}
-
-#[test]
-fn a_keyspace_set_back_to_an_older_state_is_found_out() {
-    for which in 0..3 {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let older = tempfile::tempdir().expect("a temporary directory");
-        let model = sample(60);
-        let index = open(dir.path());
-        apply(&index, &model[..20], 1, 10);
-        let folder = folders(&index, 0)[which].clone();
-        drop(index);
-        copy(&folder, older.path());
-        let index = open(dir.path());
-        apply(&index, &model, 21, 10);
-        drop(index);
-        std::fs::remove_dir_all(&folder).expect("removed");
-        copy(older.path(), &folder);
-        let index = open(dir.path());
-        // The usages' own row says that the part ended at 21, which is not where the next begins.
-        let expected = if which == 0 { (0, 21) } else { (41, 61) };
-        assert_eq!((index.begins(), index.cursor()), expected, "keyspace {which}");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("listed") {
-        let entry = entry.expect("listed");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("known").is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).expect("copied");
-        }
-    }
 }
 
 #[test]

@@ -152,8 +152,12 @@ fn damage_in_the_journal_is_reported_and_not_passed_over() {
         _ => false,
     });
     post_durably(&store, &nth(1));
-    assert_eq!(post(&store, &nth(1).keyed("a")), Err(AppendRefused::IndexUnavailable));
+    let key = usage::UsageId::keyed("default", "a");
+    assert_eq!(post(&store, &nth(1).keyed("a")), Err(AppendRefused::Damaged(key)));
+    let batch = post_batch(&store, &[nth(1), nth(1).keyed("a")]);
+    assert_eq!((batch[0].is_ok(), batch[1]), (true, Err(AppendRefused::Damaged(key))));
     let history = store.history(&history_of("patient-1"));
-    assert!(matches!(history, Err(ReadError::IndexUnavailable)), "{history:?}");
+    assert!(matches!(history, Err(ReadError::Damaged(_))), "{history:?}");
+    assert_eq!(store.status().damage.map(|damage| damage.places), Some(1));
     store.close().expect("closes");
 }

@@ -77,6 +77,7 @@ fn nothing_acknowledged_is_lost_and_nothing_doubled_by_a_kill() {
         model.usages = stored(&store);
         model.compare(&store);
         check_keys_are_unique(&model);
+        assert_eq!(store.status().index_rebuilds, 0, "a kill is no loss");
         store.close().expect("closes");
     }
 }

@@ -312,6 +312,8 @@ impl World {
             assert!(matches!(receipt, Err(ReadError::Expired)), "{receipt:?}");
         }
         self.tally.expired_asked += self.ids.range(..kept.start).count() as u64;
+        let rebuilt = self.store().status().index_rebuilt;
+        assert!(rebuilt.is_none_or(|why| !why.contains("incomplete")), "no file was damaged");
         self.tally.compared += model.usages.len() as u64;
     }
 }
