@@ -81,8 +81,8 @@ pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
         let (query, tz) = filters::summary_from_query(request.head.uri.query().unwrap_or_default())
             .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
         let answer = move |store: &Store, effort: &mut Effort<'_>| {
-            let rows = store.summary_within(&query, effort)?;
-            Ok(answers::summary(query.by, &tz, &rows))
+            let summary = store.summary_within(&query, effort)?;
+            Ok(answers::summary(query.by, &tz, &summary))
         };
         let quick = answer.clone();
         let quick =

@@ -14,6 +14,7 @@ mod cursor;
 mod effort;
 mod error;
 mod indexer;
+mod medications;
 mod query;
 mod read;
 mod rebuild;
@@ -33,7 +34,9 @@ pub use effort::Effort;
 pub use error::{AppendRefused, OpenError, OutcomeUnknown, ReadError, RebuildError};
 pub use index::IndexOptions;
 pub use journal::{Clock, SystemClock};
-pub use query::{HistoryPage, HistoryQuery, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
+pub use query::{
+    HistoryPage, HistoryQuery, Rest, Summary, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow,
+};
 pub use rebuild::{RebuildProgress, rebuild};
 pub use status::{IndexState, Status};
 pub use store::Store;
