@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use edge::{ProblemKind, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION};
 use http_body_util::Full;
 use telemetry::Route;
 
@@ -24,6 +25,7 @@ pub(crate) fn page(path: &str) -> Option<(Route, Response)> {
             Some((Route::Openapi, text("application/json", Bytes::from_static(OPENAPI.as_bytes()))))
         }
         "/docs" => Some((Route::Docs, html(DOCS.clone()))),
+        "/" => Some((Route::Docs, redirect("/docs"))),
         _ => {
             let slug = path.strip_prefix("/problems/")?;
             let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
@@ -82,6 +84,14 @@ pub(crate) fn html(page: String) -> Response {
             "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'",
         ),
     );
+    response
+}
+
+/// Leads to another page.
+fn redirect(path: &'static str) -> Response {
+    let mut response = http::Response::new(Full::default());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
     response
 }
 
