@@ -24,6 +24,9 @@ pub enum HostError {
     /// It has a port.
     #[error("has a port; ports are ignored, so write only the host, such as inhale.example")]
     Port,
+    /// It stands for many hosts.
+    #[error("has a wildcard; name each host")]
+    Wildcard,
     /// No host at all.
     #[error(
         "is not a host; write a name in ASCII or an IP address, such as inhale.example or 10.0.0.7"
@@ -62,6 +65,9 @@ impl FromStr for Host {
         }
         if text.contains('/') {
             return Err(HostError::Url);
+        }
+        if text.contains('*') {
+            return Err(HostError::Wildcard);
         }
         match Authority::parse(text.as_bytes()) {
             Some(Authority { host, port: None }) if !text.ends_with(':') => Ok(host),
@@ -182,7 +188,7 @@ mod tests {
         check("inhale.example:3000", Err(HostError::Port));
         check("inhale.example:", Err(HostError::Port));
         check("https://inhale.example", Err(HostError::Url));
-        check("*", Ok(Host::Name("*".to_owned())));
+        check("*.example", Err(HostError::Wildcard));
         check("", Err(HostError::Host));
         check("bücher.example", Err(HostError::Host));
     }

@@ -1,7 +1,7 @@
 //! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
 //! successor, or because the disk failed.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,14 @@ fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
             UnknownFieldsFlag::Keep => UnknownFields::Keep,
         },
         log: LogPolicy { sample: flags.log_sample, slow: flags.log_slow },
+        hosts: flags.host.iter().cloned().chain(hostname()).collect(),
+        origins: flags.allow_origin.clone(),
     }
+}
+
+/// This machine's name for itself, if a URL can hold it.
+fn hostname() -> Option<edge::Host> {
+    rustix::system::uname().nodename().to_str().ok()?.parse().ok()
 }
 
 fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
@@ -179,7 +186,15 @@ fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
         listeners
             .first()
             .and_then(|listener| listener.local_addr().ok())
-            .map(|address| address.to_string())
+            .map(|mut address| {
+                // An address to open: requests for 0.0.0.0 are refused.
+                match address.ip() {
+                    IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                    IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                    _ => {}
+                }
+                address.to_string()
+            })
     };
     let api = listeners.api.first().and_then(|core| first(core)).unwrap_or_default();
     let admin = first(&listeners.admin).unwrap_or_default();
