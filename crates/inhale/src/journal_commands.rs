@@ -12,7 +12,7 @@ use journal::repair::{RepairAction, RepairPlan};
 use serde_json::json;
 use store::{RebuildProgress, SystemClock};
 
-use crate::clock::monotonic;
+use crate::clock::{self, monotonic};
 use crate::units::size_text;
 
 /// What to do with a journal.
@@ -235,6 +235,7 @@ fn time_text(ms: u64) -> String {
 }
 
 fn rebuild(flags: &StoreFlags) -> Result<()> {
+    clock::refuse_before_1970()?;
     open_disk(flags)?;
     let config = store::Config::new(&flags.data);
     let bar = bar("frames");

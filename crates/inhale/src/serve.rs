@@ -16,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
 use crate::checks;
+use crate::clock;
 use crate::descriptors;
 use crate::flags::{LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
 use crate::takeover::{self, Successor};
@@ -40,6 +41,7 @@ enum End {
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
 /// settings.
 pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
+    clock::refuse_before_1970()?;
     checks::refuse_strangers(flags)?;
     let descriptors = descriptors::raise_limit();
     let logs = telemetry::logs::start(level(flags.log_level));
