@@ -72,8 +72,9 @@ impl Access {
             return Ok(());
         }
         if !self.serves(&host, visitor.local) {
-            return Err(Problem::from(ProblemKind::MISDIRECTED)
-                .detail("the server does not serve the host in `Host`; its operator adds hosts with --host"));
+            return Err(Problem::from(ProblemKind::MISDIRECTED).detail(
+                "the server does not serve the host in `Host`; its operator adds hosts with --host",
+            ));
         }
         *visitor.host.borrow_mut() = named.into();
         Ok(())
@@ -100,7 +101,8 @@ impl Access {
             // `null`, which stands for no origin in particular, is none either.
             let origin: Option<Origin> = origin.to_str().ok().and_then(|text| text.parse().ok());
             let is_listed = origin.as_ref().is_some_and(|origin| self.origins.contains(origin));
-            let is_own = origin.zip(authority.as_ref()).is_some_and(|(origin, own)| origin.is_at(own));
+            let is_own =
+                origin.zip(authority.as_ref()).is_some_and(|(origin, own)| origin.is_at(own));
             if !is_listed && !is_own {
                 return Err(cross_origin());
             }
@@ -139,8 +141,9 @@ fn malformed_host() -> Problem {
 }
 
 fn cross_origin() -> Problem {
-    Problem::from(ProblemKind::CROSS_ORIGIN)
-        .detail("the page's origin is not this server's; its operator adds origins with --allow-origin")
+    Problem::from(ProblemKind::CROSS_ORIGIN).detail(
+        "the page's origin is not this server's; its operator adds origins with --allow-origin",
+    )
 }
 
 #[cfg(test)]

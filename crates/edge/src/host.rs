@@ -122,8 +122,7 @@ pub struct Origin {
 impl Origin {
     /// Whether it has this host and port. An authority knows no scheme: a proxy may add TLS.
     pub(crate) fn is_at(&self, authority: &Authority) -> bool {
-        self.authority.host == authority.host
-            && self.port(&self.authority) == self.port(authority)
+        self.authority.host == authority.host && self.port(&self.authority) == self.port(authority)
     }
 
     /// A port that is left out is the scheme's own.
@@ -170,8 +169,27 @@ mod tests {
         check("[fe80::1%25eth0]:1", Some("fe80::1"), Some(1));
         check("a_b-c.example%20", Some("a_b-c.example%20"), None);
         for wrong in [
-            "", ":", ":80", ".", "a b", "a:b", "a:80:80", "a:99999", "a:-1", "u@a", "a/b", "[::1",
-            "::1", "[a]", "a,b c", "a%zz", "a%2", "é", "[127.0.0.1]", "a\"", "<a>",
+            "",
+            ":",
+            ":80",
+            ".",
+            "a b",
+            "a:b",
+            "a:80:80",
+            "a:99999",
+            "a:-1",
+            "u@a",
+            "a/b",
+            "[::1",
+            "::1",
+            "[a]",
+            "a,b c",
+            "a%zz",
+            "a%2",
+            "é",
+            "[127.0.0.1]",
+            "a\"",
+            "<a>",
         ] {
             check(wrong, None, None);
         }

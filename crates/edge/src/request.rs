@@ -104,7 +104,8 @@ impl Answer {
 pub(crate) fn request_id(sent: Option<&HeaderValue>, made: impl FnOnce() -> u64) -> HeaderValue {
     let is_id = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
-        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
     };
     match sent.filter(is_id) {
         Some(value) => value.clone(),

@@ -185,18 +185,15 @@ fn hostname() -> Option<edge::Host> {
 
 fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
     let first = |listeners: &[TcpListener]| {
-        listeners
-            .first()
-            .and_then(|listener| listener.local_addr().ok())
-            .map(|mut address| {
-                // An address to open: requests for 0.0.0.0 are refused.
-                match address.ip() {
-                    IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-                    IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-                    _ => {}
-                }
-                address.to_string()
-            })
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map(|mut address| {
+            // An address to open: requests for 0.0.0.0 are refused.
+            match address.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            address.to_string()
+        })
     };
     let api = listeners.api.first().and_then(|core| first(core)).unwrap_or_default();
     let admin = first(&listeners.admin).unwrap_or_default();

@@ -156,9 +156,8 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 /// devices have it; but a web page could leave it out to spare the browser's question whether it may
 /// send JSON to another origin.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    let unsupported = |detail: &str| {
-        Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE).detail(detail).closing()
-    };
+    let unsupported =
+        |detail: &str| Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE).detail(detail).closing();
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(unsupported("compression is not supported yet; send the body uncompressed"));

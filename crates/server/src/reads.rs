@@ -77,7 +77,8 @@ fn not_a_filter(error: serde_json::Error) -> Problem {
 /// `GET /api/usages/summary?…`.
 pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
     let read = async {
-        let (query, tz) = filters::summary_from_query(request.head.uri.query().unwrap_or_default())?;
+        let (query, tz) =
+            filters::summary_from_query(request.head.uri.query().unwrap_or_default())?;
         let answer = move |store: &Store, effort: &mut Effort<'_>| {
             let summary = store.summary_within(&query, effort)?;
             Ok(answers::summary(query.by, &tz, &summary))

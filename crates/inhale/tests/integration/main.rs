@@ -12,6 +12,7 @@ mod filesystem;
 mod help;
 mod http;
 mod index_folder;
+mod inputs;
 mod keys;
 mod listening;
 mod load_runs;
@@ -30,4 +31,5 @@ mod slow_senders;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;
+mod visitors;
 mod watching;
