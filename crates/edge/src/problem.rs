@@ -299,6 +299,14 @@ mod tests {
     }
 
     #[test]
+    fn every_status_is_counted_by_itself() {
+        for kind in ProblemKind::ALL {
+            let counted = telemetry::STATUSES[telemetry::status_index(kind.status)];
+            assert_eq!(counted, kind.status, "{}", kind.slug);
+        }
+    }
+
+    #[test]
     fn slugs_are_unique() {
         let mut slugs: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.slug).collect();
         slugs.sort_unstable();
