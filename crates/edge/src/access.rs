@@ -49,12 +49,10 @@ impl Access {
     pub(crate) fn check(&self, head: &Parts, visitor: &Visitor) -> Result<(), Problem> {
         let named = authority(head)?;
         self.check_host(head, named, visitor)?;
-        let site = head.headers.get(SEC_FETCH_SITE);
-        if site.is_none() && !head.headers.contains_key(ORIGIN) {
-            return Ok(());
+        if head.headers.contains_key(SEC_FETCH_SITE) || head.headers.contains_key(ORIGIN) {
+            self.check_origin(head, named)?;
         }
-        let cross_site = site.is_some_and(|site| site.as_bytes() == b"cross-site");
-        self.check_origin(head, named, cross_site)
+        Ok(())
     }
 
     fn check_host(
@@ -89,12 +87,7 @@ impl Access {
     }
 
     #[cold]
-    fn check_origin(
-        &self,
-        head: &Parts,
-        named: Option<&[u8]>,
-        cross_site: bool,
-    ) -> Result<(), Problem> {
+    fn check_origin(&self, head: &Parts, named: Option<&[u8]>) -> Result<(), Problem> {
         let authority = named.and_then(Authority::parse);
         let mut listed = false;
         for origin in head.headers.get_all(ORIGIN) {
@@ -108,6 +101,10 @@ impl Access {
             }
             listed = is_listed;
         }
+        // Whatever is not known to be harmless counts as cross-site.
+        let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
+        let cross_site = sites
+            .any(|site| !["same-origin", "same-site", "none"].iter().any(|known| site == known));
         let mode = head.headers.get(SEC_FETCH_MODE).map(|mode| mode.as_bytes());
         let follows_link = head.method == Method::GET
             && mode == Some(b"navigate")
@@ -266,6 +263,10 @@ mod tests {
         let (cross, link) = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate");
         check("GET /x", &["Sec-Fetch-Site: none", link], OK);
         check("GET /x", &["Sec-Fetch-Site: same-origin"], OK);
+        check("GET /x", &["Sec-Fetch-Site: same-site"], OK);
+        check("GET /x", &["Sec-Fetch-Site: CROSS-SITE"], CROSS);
+        check("GET /x", &["Sec-Fetch-Site: none, cross-site"], CROSS);
+        check("GET /x", &["Sec-Fetch-Site: none", cross], CROSS);
         check("GET /x", &[cross, link], CROSS);
         check("GET /docs", &[cross, link], OK);
         check("GET /docs", &[cross], CROSS);

@@ -44,7 +44,8 @@ impl Host {
             let address = address.strip_suffix(']')?;
             // A zone means something on the sender's machine alone (RFC 6874).
             let address = address.split('%').next().unwrap_or_default();
-            return address.parse::<Ipv6Addr>().ok().map(|address| Self::Ip(address.into()));
+            let address = address.parse::<Ipv6Addr>().ok()?;
+            return Some(Self::Ip(address.to_canonical()));
         }
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return Some(Self::Ip(address.into()));
@@ -61,7 +62,7 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, HostError> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Ip(address));
+            return Ok(Self::Ip(address.to_canonical()));
         }
         if text.contains('/') {
             return Err(HostError::Url);
@@ -166,6 +167,7 @@ mod tests {
         check("127.0.0.1:80", Some("127.0.0.1"), Some(80));
         check("[::1]:3000", Some("::1"), Some(3000));
         check("[::1]", Some("::1"), None);
+        check("[::ffff:10.0.0.7]", Some("10.0.0.7"), None);
         check("[fe80::1%25eth0]:1", Some("fe80::1"), Some(1));
         check("a_b-c.example%20", Some("a_b-c.example%20"), None);
         for wrong in [

@@ -62,22 +62,29 @@ impl Api {
         let path = request.head.uri.path();
         let reading = READING.contains(&request.head.method);
         if let Some(text) = path.strip_prefix("/api/usages/") {
-            let Some(text) = address::decoded(text) else {
-                let garbled = address::badly_encoded(vec![address::pointer("id")]);
-                return Answer::problem(Route::Receipt, &garbled);
-            };
+            let Some(text) = address::decoded(text) else { return garbled(Route::Receipt, "id") };
             let Ok(id) = text.parse::<UsageId>() else { return not_found(Route::Receipt) };
             if !reading {
                 return wrong_method(Route::Receipt, READING);
             }
             return reads::receipt(self, id).await;
         }
-        let Some((route, page)) = contract::page(path) else { return not_found(Route::Other) };
+        let found = match path.strip_prefix("/problems/").map(address::decoded) {
+            Some(None) => return garbled(Route::Problem, "slug"),
+            Some(Some(slug)) => contract::problem_page(&slug),
+            None => contract::page(path),
+        };
+        let Some((route, page)) = found else { return not_found(Route::Other) };
         if !reading {
             return wrong_method(route, READING);
         }
         Answer::new(route, page)
     }
+}
+
+/// A part of the path that is not encoded correctly.
+fn garbled(route: Route, name: &str) -> Answer {
+    Answer::problem(route, &address::badly_encoded(vec![address::pointer(name)]))
 }
 
 fn not_found(route: Route) -> Answer {

@@ -26,19 +26,21 @@ pub(crate) fn page(path: &str) -> Option<(Route, Response)> {
         }
         "/docs" => Some((Route::Docs, html(DOCS.clone()))),
         "/" => Some((Route::Docs, redirect("/docs"))),
-        _ => {
-            let slug = path.strip_prefix("/problems/")?;
-            let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
-            let page = PROBLEM
-                .replace("{title}", kind.title)
-                .replace("{slug}", kind.slug)
-                .replace("{status}", &kind.status.to_string())
-                .replace("{happened}", &marked_up(kind.happened))
-                .replace("{action}", &marked_up(kind.action))
-                .replace("{retry}", retry_text(kind));
-            Some((Route::Problem, html(page)))
-        }
+        _ => None,
     }
+}
+
+/// The page of the problem `slug`, if there is one.
+pub(crate) fn problem_page(slug: &str) -> Option<(Route, Response)> {
+    let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
+    let page = PROBLEM
+        .replace("{title}", kind.title)
+        .replace("{slug}", kind.slug)
+        .replace("{status}", &kind.status.to_string())
+        .replace("{happened}", &marked_up(kind.happened))
+        .replace("{action}", &marked_up(kind.action))
+        .replace("{retry}", retry_text(kind));
+    Some((Route::Problem, html(page)))
 }
 
 /// A problem's row on the page of all calls; its name leads to the page of its own.
@@ -108,9 +110,9 @@ mod tests {
 
     #[test]
     fn only_problems_that_there_are_have_a_page() {
-        assert!(page("/problems/invalid").is_some());
-        assert!(page("/problems/none").is_none());
-        assert!(page("/problems/").is_none());
+        assert!(problem_page("invalid").is_some());
+        assert!(problem_page("none").is_none());
+        assert!(problem_page("").is_none());
     }
 
     #[test]

@@ -220,8 +220,8 @@ mod tests {
         // A browser says what a body is, unless a page has it say nothing.
         let origin = (ORIGIN, "http://localhost:3000");
         let fetched = (HeaderName::from_static("sec-fetch-site"), "same-origin");
-        check(&[origin.clone()], None);
-        check(&[fetched.clone()], None);
+        check(std::slice::from_ref(&origin), None);
+        check(std::slice::from_ref(&fetched), None);
         check(&[origin, fetched, named("application/json")], Some(MediaType::Json));
     }
 

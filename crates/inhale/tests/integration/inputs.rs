@@ -61,6 +61,7 @@ fn repro_addresses_that_are_not_encoded_correctly() {
         check(&format!("/api/usages?patientId=1&medication={value}"), "/medication");
         check(&format!("/api/usages/summary?by=day&tz={value}"), "/tz");
         check(&format!("/api/usages/{value}"), "/id");
+        check(&format!("/problems/{value}"), "/slug");
     }
     // The controls: the patient that the garbled ones were taken for, and an id written another way.
     let found = get(server.address, "/api/usages?patientId=x%EF%BF%BD").expect(200).json();
