@@ -45,7 +45,7 @@ kinds! {
     NOT_JSON = 400, "not-json", "The body is not JSON",
         "The body could not be read as JSON; `detail` says where reading stopped. Nothing was stored.",
         "Mend the body before sending it again.", false;
-    MALFORMED = 400, "malformed", "The request is not HTTP",
+    MALFORMED = 400, "malformed", "The request is not valid HTTP/1.1",
         "The request's head breaks the rules of HTTP/1.1: a line is malformed, or it does not have exactly one well-formed `Host`. Nothing was stored.",
         "Correct the program that sends it, or the proxy between it and the server.", false;
     BAD_ENCODING = 400, "bad-encoding", "The request's address is not encoded correctly",

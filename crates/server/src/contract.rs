@@ -137,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn every_call_lists_what_the_edge_refuses_and_every_read_works_as_head() {
+        let contract: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        for (path, calls) in contract["paths"].as_object().expect("it has paths") {
+            for (method, call) in calls.as_object().expect("a path has calls") {
+                for status in ["400", "403", "421"] {
+                    assert!(call["responses"].get(status).is_some(), "{method} {path}: {status}");
+                }
+            }
+            assert_eq!(calls.get("get").is_some(), calls.get("head").is_some(), "{path}");
+        }
+    }
+
+    #[test]
     fn the_contracts_bounds_are_those_of_the_code() {
         use usage::limits;
         let contract: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
