@@ -45,7 +45,7 @@ impl Visitor {
 }
 
 impl Access {
-    /// Refuses a request whose Host or Origin is none that this server serves.
+    /// Refuses a request whose Host or Origin this server does not serve.
     pub(crate) fn check(&self, head: &Parts, visitor: &Visitor) -> Result<(), Problem> {
         let named = authority(head)?;
         self.check_host(head, named, visitor)?;

@@ -111,13 +111,13 @@ fn repro_a_byte_order_mark_before_a_body() {
 }
 
 #[test]
-fn repro_lines_sent_as_json_are_told_their_media_type() {
+fn repro_lines_sent_as_json_learn_their_media_type() {
     let folder = Folder::new();
     let server = folder.serve(&[]);
     let refused = post(server.address, &format!("{BODY}\n{BODY}\n"));
     let refused = refused.expect_problem(400, "not-json");
     assert!(refused.body.contains("application/x-ndjson"), "{refused:?}");
-    // The control: what is wrong otherwise is told as before.
+    // The control: other faults are described as before.
     let refused = post(server.address, "{nonsense\n").expect_problem(400, "not-json");
     assert!(!refused.body.contains("application/x-ndjson"), "{refused:?}");
 }
@@ -233,7 +233,7 @@ fn repro_a_search_says_its_own_limit_and_errors_have_one_format() {
 }
 
 #[test]
-fn repro_a_compressed_body_is_told_that_compression_comes_later() {
+fn repro_a_compressed_body_learns_that_compression_comes_later() {
     let folder = Folder::new();
     let server = folder.serve(&[]);
     for coding in ["gzip", "deflate", "br", "zstd", "identity, gzip"] {

@@ -63,7 +63,7 @@ fn repro_a_day_of_one_digit_as_espruino_prints_it() {
 }
 
 #[test]
-fn repro_seconds_are_told_from_milliseconds() {
+fn repro_seconds_are_distinguished_from_milliseconds() {
     let check = |number: i64, expected: Result<&str, E>| {
         let found = Timestamp::from_number(number).map(|found| found.instant.to_string());
         assert_eq!(found, expected.map(str::to_owned), "{number}");
