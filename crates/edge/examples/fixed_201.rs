@@ -1,6 +1,7 @@
 //! Reads each body and answers a fixed 201: what the edge costs without a store behind it. Takes an
 //! address and a number of cores, 127.0.0.1:3300 and 1 when none are given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ fn main() {
         },
         connections_max: 100_000,
         log: LogPolicy { sample: 0, slow: Duration::MAX },
+        access: Arc::default(),
         name: "fixed",
         core_first: 0,
     };

@@ -36,7 +36,7 @@ impl BodyError {
     pub fn problem(&self) -> Problem {
         let problem = match self {
             Self::TooLarge { bytes_max } => Problem::from(ProblemKind::TOO_LARGE)
-                .detail(format!("the bound is {bytes_max} bytes")),
+                .detail(format!("this call accepts at most {bytes_max} bytes")),
             Self::NoRoom => ProblemKind::OVERLOADED.into(),
             Self::TimedOut => ProblemKind::BODY_TIMEOUT.into(),
             Self::Broken => ProblemKind::BROKEN_BODY.into(),
@@ -55,7 +55,10 @@ pub(crate) async fn read(
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let Some(first) = next(body, connection).await? else { return Ok(Bytes::new()) };
+    let Some(first) = next(body, connection).await? else {
+        connection.body_read(0);
+        return Ok(Bytes::new());
+    };
     if !reserve(first.len()) {
         return Err(BodyError::NoRoom);
     }

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use hyper::service::service_fn;
 use telemetry::{Method, Route};
 use tokio::net::TcpStream;
 
+use crate::access::Visitor;
 use crate::clock;
 use crate::core::{Core, Deadlines};
 use crate::hush::Hush;
@@ -64,7 +66,9 @@ pub(crate) struct ConnectionState {
     since: Cell<Duration>,
     /// The core's coarse time.
     now: Rc<Cell<Duration>>,
-    received: Cell<u64>,
+    visitor: Visitor,
+    /// Bytes of the body, once it was read to its end.
+    received: Cell<Option<u64>>,
     body_expired: Cell<bool>,
     body_waker: RefCell<Option<Waker>>,
     /// Whether the rest of a request is to be read and thrown away before the socket is closed.
@@ -79,12 +83,14 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    pub(crate) fn new(now: Rc<Cell<Duration>>) -> Rc<Self> {
+    /// `local` is the connection's own address.
+    pub(crate) fn new(now: Rc<Cell<Duration>>, local: IpAddr) -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
             now,
-            received: Cell::new(0),
+            visitor: Visitor::new(local),
+            received: Cell::new(None),
             body_expired: Cell::new(false),
             body_waker: RefCell::new(None),
             linger: Cell::new(false),
@@ -159,7 +165,7 @@ impl ConnectionState {
 
     pub(crate) fn body_read(&self, bytes: usize) {
         self.phase.set(Phase::Busy);
-        self.received.set(bytes as u64);
+        self.received.set(Some(bytes as u64));
     }
 
     /// Whether the connection ends in the middle of a request, so that more of it may arrive.
@@ -270,7 +276,7 @@ async fn handle<S: Service>(
 ) -> Result<Response, Infallible> {
     let start = clock::now();
     state.enter(Phase::Busy);
-    state.received.set(0);
+    state.received.set(None);
     let (head, body) = request.into_parts();
     let method = match head.method {
         http::Method::GET => Method::Get,
@@ -280,27 +286,36 @@ async fn handle<S: Service>(
     };
     let id = request_id(head.headers.get(X_REQUEST_ID), || core.next_request_id());
     let unread = !body.is_end_stream();
-    // A request with both a length and chunks may be read otherwise by a proxy on its way. hyper goes
-    // by the chunks and hides the length, so no request with chunks is followed by another one
-    // (RFC 9112, section 6.1).
+    // A request with both a length and chunks may be read otherwise by a proxy on its way: hyper goes
+    // by the chunks, hides the length and ends the connection (RFC 9112, section 6.1).
     let chunked = unread && body.size_hint().exact().is_none();
-    let request = Request { head, body, connection: Rc::clone(&state) };
-    let mut answer = call(&core.service, request).await;
-    let cut_short = answer.close || chunked || unread && state.received.get() == 0;
-    let sent = answer.response.body().size_hint().exact().unwrap_or(0);
+    let mut answer = match core.access.check(&head, &state.visitor) {
+        Ok(()) => {
+            let request = Request { head, body, connection: Rc::clone(&state) };
+            call(&core.service, request).await
+        }
+        Err(refused) => Answer::problem(Route::Other, &refused),
+    };
+    let received = state.received.get();
+    let cut_short = answer.close || unread && received.is_none();
+    let sent = match method {
+        Method::Head => 0,
+        _ => answer.response.body().size_hint().exact().unwrap_or(0),
+    };
     let last = cut_short || sent > KEPT_ANSWER_BYTES_MAX;
     let headers = answer.response.headers_mut();
     if last || core.draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    state.linger.set(last);
+    state.linger.set(last || chunked);
     headers.insert(X_REQUEST_ID, id);
     let took = clock::now().saturating_sub(start);
     let status = answer.response.status().as_u16();
+    let received = received.unwrap_or(0);
     core.context.metrics.request(answer.route, method, status, took);
-    core.context.metrics.bytes(state.received.get(), sent);
+    core.context.metrics.bytes(received, sent);
     if core.log.wants(status, took, core.count_request(status)) {
-        log::request(core.context.core, method, &answer, took, (state.received.get(), sent));
+        log::request(core.context.core, method, &answer, took, (received, sent));
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use slab::Slab;
 use telemetry::Metrics;
 use tokio::sync::{Notify, watch};
 
+use crate::access::Access;
 use crate::clock;
 use crate::connection::{self, ConnectionState};
 use crate::control::{Control, Drained, Stage};
@@ -45,6 +46,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Which requests are logged.
     pub log: LogPolicy,
+    /// Which hosts and origins requests may name.
+    pub access: Arc<Access>,
     /// The name of the threads, of which the core's number is a part.
     pub name: &'static str,
     /// The first core's number among the metrics' cores, for a process that starts cores twice.
@@ -126,6 +129,7 @@ pub(crate) struct Core<S> {
     pub(crate) service: S,
     pub(crate) context: CoreContext,
     pub(crate) log: LogPolicy,
+    pub(crate) access: Arc<Access>,
     control: Arc<Control>,
     deadlines: Deadlines,
     connections_max: usize,
@@ -176,6 +180,7 @@ fn run_core<S: Service>(
             service: service(context.clone()),
             context,
             log: config.log,
+            access: Arc::clone(&config.access),
             control,
             deadlines: config.deadlines.clone(),
             connections_max,
@@ -203,6 +208,7 @@ async fn accept<S: Service>(
     mut stage: watch::Receiver<Stage>,
 ) {
     let mut logged = None;
+    let bound = listener.local_addr().ok().map(|bound| bound.ip());
     while !core.draining() {
         while core.connections.borrow().len() >= core.connections_max && !core.draining() {
             core.context.metrics.accept_paused();
@@ -216,7 +222,7 @@ async fn accept<S: Service>(
             _ = stage.changed() => break,
         };
         match accepted {
-            Ok((stream, _)) => spawn_connection(&core, stream),
+            Ok((stream, _)) => spawn_connection(&core, stream, bound),
             Err(error) => {
                 core.context.metrics.accept_error();
                 if logged.is_none_or(|last| clock::now() - last >= ACCEPT_LOG_EVERY) {
@@ -237,7 +243,7 @@ async fn accept<S: Service>(
     let start = clock::now();
     while clock::now() - start < QUEUE_EMPTYING_MAX {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-            Ok(Ok((stream, _))) => spawn_connection(&core, stream),
+            Ok(Ok((stream, _))) => spawn_connection(&core, stream, bound),
             _ => break,
         }
     }
@@ -252,8 +258,19 @@ fn is_exhaustion(error: &io::Error) -> bool {
     })
 }
 
-fn spawn_connection<S: Service>(core: &Rc<Core<S>>, stream: tokio::net::TcpStream) {
-    let state = ConnectionState::new(Rc::clone(&core.now));
+/// `bound` is the listener's address.
+fn spawn_connection<S: Service>(
+    core: &Rc<Core<S>>,
+    stream: tokio::net::TcpStream,
+    bound: Option<IpAddr>,
+) {
+    // Only a listener on all addresses does not tell that of its connections.
+    let local = bound.filter(|bound| !bound.is_unspecified()).or_else(|| {
+        // One that has no address any more has no request either.
+        stream.local_addr().ok().map(|local| local.ip())
+    });
+    let local = local.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let state = ConnectionState::new(Rc::clone(&core.now), local);
     let key = core.connections.borrow_mut().insert(Rc::clone(&state));
     core.context.metrics.connection_opened();
     let registered = Registered { core: Rc::clone(core), key };

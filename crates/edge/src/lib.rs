@@ -10,14 +10,16 @@
 //!   made. A panic is a 500 of its own request.
 //! - [`Request::read_body`] is bounded in bytes and time. An answer without it is sent with
 //!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
-//!   the answer is not lost to a reset. So is a request in chunks the last of its connection: it may
-//!   have had a length as well.
+//!   the answer is not lost to a reset. A request with both a length and chunks is the last of its
+//!   connection.
+//! - A request whose Host or Origin [`Access`] does not allow never reaches the service.
 //! - An answer of more than 128 KiB is the last of its connection too, for the room that it took would
 //!   be kept as long as the connection is.
 //! - `Expect: 100-continue` is answered when the body is first asked for.
 //! - A client that half-closes after its request still gets the answer.
 //! - Each answer has an `x-request-id`, is counted and timed, and is logged as [`LogPolicy`] says.
 
+mod access;
 mod body;
 mod clock;
 mod connection;
@@ -25,6 +27,7 @@ mod control;
 mod core;
 pub mod handover;
 mod head_refusal;
+mod host;
 mod hush;
 mod io;
 pub mod listen;
@@ -32,9 +35,11 @@ mod log;
 mod problem;
 mod request;
 
+pub use access::Access;
 pub use body::BodyError;
 pub use control::{Control, Drained};
 pub use core::{Config, Cores, Deadlines, start};
+pub use host::{Host, HostError, Origin};
 pub use log::LogPolicy;
 pub use problem::{FieldProblem, Problem, ProblemKind};
 pub use request::{Answer, CoreContext, Request, Response, Service};

@@ -45,12 +45,18 @@ kinds! {
     NOT_JSON = 400, "not-json", "The body is not JSON",
         "The body could not be read as JSON; `detail` says where reading stopped. Nothing was stored.",
         "Mend the body before sending it again.", false;
-    MALFORMED = 400, "malformed", "The request is not HTTP",
-        "The request's head breaks the rules of HTTP/1.1, so that nobody can tell what is asked. Nothing was stored.",
-        "Mend the program that sends it, or what stands between it and the server.", false;
+    MALFORMED = 400, "malformed", "The request is not valid HTTP/1.1",
+        "The request's head breaks the rules of HTTP/1.1: a line is malformed, or it does not have exactly one well-formed `Host`. Nothing was stored.",
+        "Correct the program that sends it, or the proxy between it and the server.", false;
+    BAD_ENCODING = 400, "bad-encoding", "The request's address is not encoded correctly",
+        "A parameter or the path holds a `%` without two hexadecimal digits after it, or bytes that are not UTF-8; `errors` names it. Nothing was read and nothing was stored.",
+        "Encode the value as UTF-8 and then percent-encode it, as `encodeURIComponent` does.", false;
     BROKEN_BODY = 400, "broken-body", "The body did not arrive whole",
         "The connection ended, or its framing broke, before the body was complete. Nothing was stored.",
         "Send it again on a new connection.", true;
+    CROSS_ORIGIN = 403, "cross-origin", "The request comes from a web page of another origin",
+        "A browser sent the request for a page whose origin (`Origin`, `Sec-Fetch-Site`) is not this server's. Nothing was read and nothing was stored.",
+        "If the page may use this server, the operator adds its origin with `--allow-origin`, such as `--allow-origin https://app.example`.", false;
     NOT_FOUND = 404, "not-found", "There is nothing here",
         "No call has this path, or no usage has this id. An id that this store did not make is answered the same way.",
         "Check the path and the id; an id stands in the answer of the POST that stored the usage.", false;
@@ -64,13 +70,16 @@ kinds! {
         "There was a usage with this id, and the operator's retention let it go (--retain).",
         "Nothing: it does not come back.", false;
     TOO_LARGE = 413, "too-large", "The body is too large",
-        "The body has more bytes than the call takes, which is 1 MiB for usages and 16 KiB for a search. Nothing was stored.",
-        "Send fewer items in each batch.", false;
-    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "The body is in a form that is not taken",
-        "The body's media type or its coding is none that this call reads. Nothing was stored.",
-        "Send `Content-Type: application/json`, or for a batch of lines `application/x-ndjson`, without a `Content-Encoding`.", false;
+        "The body has more bytes than this call accepts: 1 MiB for usages, 16 KiB for a search; `detail` says which. Nothing was stored.",
+        "Send usages in smaller batches. A search needs no more than a patient, bounds and a medication.", false;
+    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "The body's media type or encoding is not supported",
+        "The call does not read this `Content-Type`, or the body is compressed, which is not supported yet. A web page has to send a `Content-Type`. Nothing was stored.",
+        "Send `Content-Type: application/json`, or for a batch of lines `application/x-ndjson`, and send the body uncompressed.", false;
+    MISDIRECTED = 421, "misdirected-request", "The server does not serve this host",
+        "The `Host` header names a host that this server does not serve. It serves the IP address that the client connected to, the machine's hostname, the names of loopback for clients on the same machine, and each `--host`. Nothing was read and nothing was stored.",
+        "Use one of those names, or have the operator add this one with `--host`, such as `--host inhale.example`.", false;
     INVALID = 422, "invalid", "The request is wrong",
-        "`errors` names everything that is wrong at once, each with a JSON pointer into the body or a parameter's name, a code, and what is expected; for a batch `results` has them, item by item, up to 64 KiB. Nothing was stored.",
+        "`errors` names everything that is wrong at once, each with a JSON pointer to the member of the body or the parameter of the query, a code, and what is expected; for a batch `results` has them, item by item, up to 64 KiB. Nothing was stored.",
         "Mend what is named before sending it again.", false;
     KEY_REUSED = 422, "key-reused", "The idempotency key was used with other content",
         "A usage with this key is stored, and its content differs from this one's. Nothing was stored now.",
@@ -290,6 +299,14 @@ mod tests {
         check(ProblemKind::OVERLOADED, Some("1"));
         check(ProblemKind::OUTCOME_UNKNOWN, None);
         check(ProblemKind::INVALID, None);
+    }
+
+    #[test]
+    fn every_status_is_counted_by_itself() {
+        for kind in ProblemKind::ALL {
+            let counted = telemetry::STATUSES[telemetry::status_index(kind.status)];
+            assert_eq!(counted, kind.status, "{}", kind.slug);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::body::{self, BodyError};
 use crate::connection::ConnectionState;
 use crate::problem::Problem;
 
-/// Longest X-Request-Id that is echoed.
+/// Longest X-Request-Id that is used.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// Answers are whole when they are handed over.
@@ -99,14 +99,15 @@ impl Answer {
     }
 }
 
-/// The id by which a request is found in the logs: the sender's, when it is short and visible ASCII,
-/// else one made of the process's start and a count.
+/// The id by which a request is found in the logs: the sender's, if it looks like an id, which is 1 to
+/// 64 letters, digits, dots, hyphens and underscores; else one made of the process's start and a count.
 pub(crate) fn request_id(sent: Option<&HeaderValue>, made: impl FnOnce() -> u64) -> HeaderValue {
-    let sane = |value: &&HeaderValue| {
+    let is_id = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
-        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
     };
-    match sent.filter(sane) {
+    match sent.filter(is_id) {
         Some(value) => value.clone(),
         None => {
             const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -124,13 +125,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sane_request_ids_are_echoed() {
+    fn repro_only_what_looks_like_a_request_id_is_used() {
         let check = |sent: &[u8], expected: &str| {
             let sent = HeaderValue::from_bytes(sent).expect("a header value");
             assert_eq!(request_id(Some(&sent), || 0xAB), expected);
         };
         check(b"abc-123", "abc-123");
+        check(b"01JCX-4_z.9", "01JCX-4_z.9");
+        check(&[b'x'; 64], &"x".repeat(64));
         check(b"with space", "00000000000000ab");
+        check(b"patient@example.com", "00000000000000ab");
+        check(b"{\"patientId\":\"100\"}", "00000000000000ab");
+        check(b"<script>", "00000000000000ab");
+        check(b"a/b", "00000000000000ab");
         check(b"", "00000000000000ab");
         check("é".as_bytes(), "00000000000000ab");
         check(&[b'x'; 65], "00000000000000ab");

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Result, bail};
+
 /// Time since some fixed moment; never goes back.
 #[expect(clippy::disallowed_methods, reason = "this is the module that may read the clock")]
 pub(crate) fn monotonic() -> Duration {
@@ -10,8 +12,21 @@ pub(crate) fn monotonic() -> Duration {
 }
 
 /// Milliseconds since 1970 by the wall clock; 0 before.
-#[expect(clippy::disallowed_methods, reason = "this is the module that may read the clock")]
 pub(crate) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = since_1970().unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Refuses a wall clock before 1970, which the index's library and the `Date` of an answer cannot
+/// have: a thread would end the process without a word of why.
+pub(crate) fn refuse_before_1970() -> Result<()> {
+    if since_1970().is_none() {
+        bail!("this machine's clock is before 1970; set it, for example with `date --set`");
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that may read the clock")]
+fn since_1970() -> Option<Duration> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }

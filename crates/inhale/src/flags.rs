@@ -39,6 +39,17 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Listening")]
     pub allow_anonymous: bool,
 
+    /// Host by which clients call this server, such as inhale.example; others get 421. The IP address
+    /// that a client connects to, this machine's hostname and, on loopback, localhost always work.
+    /// May be repeated
+    #[arg(long, value_name = "HOST", help_heading = "Listening")]
+    pub host: Vec<edge::Host>,
+
+    /// Origin whose web pages may send requests, such as https://app.example; pages of any other
+    /// origin but this server's own get 403. May be repeated
+    #[arg(long, value_name = "ORIGIN", help_heading = "Listening")]
+    pub allow_origin: Vec<edge::Origin>,
+
     /// Threads that serve requests; 0 means one for each core this process may run on
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Listening")]
     pub cores: usize,

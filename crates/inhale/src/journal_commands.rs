@@ -15,7 +15,7 @@ use journal::repair::{RepairAction, RepairPlan};
 use serde_json::json;
 use store::{RebuildProgress, SystemClock};
 
-use crate::clock::{monotonic, wall_ms};
+use crate::clock::{self, monotonic, wall_ms};
 use crate::index_check;
 use crate::units::size_text;
 
@@ -442,6 +442,7 @@ fn time_text(ms: u64) -> String {
 }
 
 fn rebuild(flags: &StoreFlags) -> Result<()> {
+    clock::refuse_before_1970()?;
     open_disk(flags)?;
     let config = store::Config::new(&flags.data);
     let bar = bar("frames");

@@ -2,7 +2,7 @@
 //! successor, or because the journal failed.
 
 use std::io::IsTerminal as _;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
 use crate::checks;
-use crate::clock::monotonic;
+use crate::clock::{self, monotonic};
 use crate::descriptors;
 use crate::flags::{LogFormat, LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
 use crate::takeover::{self, Successor};
@@ -43,6 +43,7 @@ enum End {
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
 /// settings.
 pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
+    clock::refuse_before_1970()?;
     checks::refuse_strangers(flags)?;
     let begun = monotonic();
     let descriptors = descriptors::raise_limit();
@@ -190,15 +191,27 @@ fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
             UnknownFieldsFlag::Keep => UnknownFields::Keep,
         },
         log: LogPolicy { sample: flags.log_sample, slow: flags.log_slow },
+        hosts: flags.host.iter().cloned().chain(hostname()).collect(),
+        origins: flags.allow_origin.clone(),
     }
+}
+
+/// This machine's name for itself, if a URL can hold it.
+fn hostname() -> Option<edge::Host> {
+    rustix::system::uname().nodename().to_str().ok()?.parse().ok()
 }
 
 fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
     let first = |listeners: &[TcpListener]| {
-        listeners
-            .first()
-            .and_then(|listener| listener.local_addr().ok())
-            .map(|address| address.to_string())
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map(|mut address| {
+            // An address to open: requests for 0.0.0.0 are refused.
+            match address.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            address.to_string()
+        })
     };
     let api = listeners.api.first().and_then(|core| first(core)).unwrap_or_default();
     let admin = first(&listeners.admin).unwrap_or_default();

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use store::{HistoryPage, StoredUsage, SummaryBy, SummaryGroup, SummaryRow};
+use store::{HistoryPage, Rest, StoredUsage, Summary, SummaryBy, SummaryGroup, SummaryRow};
 use usage::{Instant, UsageId};
 
 const DURABILITY: HeaderName = HeaderName::from_static("durability");
@@ -82,13 +82,15 @@ pub(crate) fn history(
 }
 
 /// Counts.
-pub(crate) fn summary(by: SummaryBy, tz: &str, rows: &[SummaryRow]) -> Response {
+pub(crate) fn summary(by: SummaryBy, tz: &str, summary: &Summary) -> Response {
     let by = match by {
         SummaryBy::Hour => "hour",
         SummaryBy::Day => "day",
         SummaryBy::Medication => "medication",
     };
-    json(StatusCode::OK, &SummaryJson { by, tz, rows: rows.iter().map(RowJson).collect() })
+    let rows = summary.rows.iter().map(RowJson).collect();
+    let other = summary.other.map(|Rest { medications, usages }| OtherJson { medications, usages });
+    json(StatusCode::OK, &SummaryJson { by, tz, rows, other })
 }
 
 #[derive(Serialize)]
@@ -102,6 +104,15 @@ struct SummaryJson<'a> {
     by: &'static str,
     tz: &'a str,
     rows: Vec<RowJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<OtherJson>,
+}
+
+/// What has no row of its own.
+#[derive(Serialize)]
+struct OtherJson {
+    medications: u64,
+    usages: u64,
 }
 
 /// A usage as it is read back.
@@ -131,7 +142,11 @@ impl Serialize for UsageJson<'_> {
             }
         }
         map.serialize_entry("receivedAt", &received_at(stored.received_ms))?;
-        let flags: &[&str] = if stored.future { &["future"] } else { &[] };
+        let flags: &[&str] = match (stored.future, stored.past) {
+            (true, _) => &["future"],
+            (_, true) => &["past"],
+            _ => &[],
+        };
         map.serialize_entry("flags", flags)?;
         map.end()
     }

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use edge::{ProblemKind, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION};
 use http_body_util::Full;
 use telemetry::Route;
 
@@ -24,19 +25,22 @@ pub(crate) fn page(path: &str) -> Option<(Route, Response)> {
             Some((Route::Openapi, text("application/json", Bytes::from_static(OPENAPI.as_bytes()))))
         }
         "/docs" => Some((Route::Docs, html(DOCS.clone()))),
-        _ => {
-            let slug = path.strip_prefix("/problems/")?;
-            let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
-            let page = PROBLEM
-                .replace("{title}", kind.title)
-                .replace("{slug}", kind.slug)
-                .replace("{status}", &kind.status.to_string())
-                .replace("{happened}", &marked_up(kind.happened))
-                .replace("{action}", &marked_up(kind.action))
-                .replace("{retry}", retry_text(kind));
-            Some((Route::Problem, html(page)))
-        }
+        "/" => Some((Route::Docs, redirect("/docs"))),
+        _ => None,
     }
+}
+
+/// The page of the problem `slug`, if there is one.
+pub(crate) fn problem_page(slug: &str) -> Option<(Route, Response)> {
+    let kind = ProblemKind::ALL.iter().find(|kind| kind.slug == slug)?;
+    let page = PROBLEM
+        .replace("{title}", kind.title)
+        .replace("{slug}", kind.slug)
+        .replace("{status}", &kind.status.to_string())
+        .replace("{happened}", &marked_up(kind.happened))
+        .replace("{action}", &marked_up(kind.action))
+        .replace("{retry}", retry_text(kind));
+    Some((Route::Problem, html(page)))
 }
 
 /// A problem's row on the page of all calls; its name leads to the page of its own.
@@ -85,6 +89,14 @@ pub(crate) fn html(page: String) -> Response {
     response
 }
 
+/// Leads to another page.
+fn redirect(path: &'static str) -> Response {
+    let mut response = http::Response::new(Full::default());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
+    response
+}
+
 /// An answer of any media type.
 pub(crate) fn text(media_type: &'static str, body: Bytes) -> Response {
     let mut response = http::Response::new(Full::new(body));
@@ -98,9 +110,9 @@ mod tests {
 
     #[test]
     fn only_problems_that_there_are_have_a_page() {
-        assert!(page("/problems/invalid").is_some());
-        assert!(page("/problems/none").is_none());
-        assert!(page("/problems/").is_none());
+        assert!(problem_page("invalid").is_some());
+        assert!(problem_page("none").is_none());
+        assert!(problem_page("").is_none());
     }
 
     #[test]
@@ -121,6 +133,19 @@ mod tests {
         for status in ["201", "207", "400", "408", "413", "415", "422", "431", "500", "503", "507"]
         {
             assert!(post.get(status).is_some(), "{status}");
+        }
+    }
+
+    #[test]
+    fn every_call_lists_what_the_edge_refuses_and_every_read_works_as_head() {
+        let contract: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        for (path, calls) in contract["paths"].as_object().expect("it has paths") {
+            for (method, call) in calls.as_object().expect("a path has calls") {
+                for status in ["400", "403", "421"] {
+                    assert!(call["responses"].get(status).is_some(), "{method} {path}: {status}");
+                }
+            }
+            assert_eq!(calls.get("get").is_some(), calls.get("head").is_some(), "{path}");
         }
     }
 

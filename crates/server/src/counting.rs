@@ -60,7 +60,7 @@ impl Counting {
             Err(_) => Err(refusals::too_slow()),
             // The thread panicked over it, which is logged by its place.
             Ok(Err(_)) => Err(ProblemKind::INTERNAL.into()),
-            Ok(Ok(result)) => result.map_err(|error| refusals::read(error, "")),
+            Ok(Ok(result)) => result.map_err(refusals::read),
         }
     }
 }

@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use edge::FieldProblem;
+use edge::{FieldProblem, Problem, ProblemKind};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use store::{HistoryCursor, HistoryQuery, SummaryBy, SummaryQuery};
 use usage::{Instant, Timestamp, limits};
+
+use crate::address;
 
 /// Usages on a page unless asked otherwise, and at most.
 const PAGE_USAGES: usize = 100;
@@ -43,47 +45,42 @@ impl<'de> Deserialize<'de> for Members {
 struct Parameters<'a> {
     given: Vec<(String, String)>,
     known: &'a [&'a str],
-    /// `/` for a body, whose pointers are JSON pointers, and empty for a query.
-    prefix: &'static str,
     errors: Vec<FieldProblem>,
 }
 
 impl<'a> Parameters<'a> {
-    fn from_query(query: &str, known: &'a [&'a str]) -> Self {
-        let mut parameters = Self { given: Vec::new(), known, prefix: "", errors: Vec::new() };
+    fn from_query(query: &str, known: &'a [&'a str]) -> Result<Self, Problem> {
+        let mut parameters = Self { given: Vec::new(), known, errors: Vec::new() };
         if query.len() > QUERY_BYTES_MAX {
-            parameters.wrong(
-                "",
-                "too_long",
-                format!("the query is longer than {QUERY_BYTES_MAX} bytes"),
-            );
-            return parameters;
+            let detail = format!("the query is longer than {QUERY_BYTES_MAX} bytes");
+            let errors = vec![FieldProblem { pointer: String::new(), code: "too-long", detail }];
+            return Err(Problem::from(ProblemKind::INVALID).errors(errors));
         }
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            parameters.give(name.into_owned(), value.into_owned());
+        for (name, value) in address::parameters(query)? {
+            parameters.give(name, value);
         }
-        parameters
+        Ok(parameters)
     }
 
     fn from_body(body: Members, known: &'a [&'a str]) -> Self {
-        let mut parameters = Self { given: Vec::new(), known, prefix: "/", errors: Vec::new() };
+        let mut parameters = Self { given: Vec::new(), known, errors: Vec::new() };
         let mut nulls: Vec<String> = Vec::new();
         for (name, value) in body.0 {
             if nulls.contains(&name) {
-                parameters.wrong(&name, "duplicate", "may be given once".to_owned());
+                parameters.wrong(&name, "duplicate-field", "may be given once".to_owned());
                 continue;
             }
             match value {
                 serde_json::Value::Null
                     if parameters.given.iter().any(|(given, _)| *given == name) =>
                 {
-                    parameters.wrong(&name, "duplicate", "may be given once".to_owned());
+                    parameters.wrong(&name, "duplicate-field", "may be given once".to_owned());
                 }
                 serde_json::Value::Null if known.contains(&name.as_str()) => nulls.push(name),
                 serde_json::Value::Null => {}
                 serde_json::Value::String(text) => parameters.give(name, text),
                 serde_json::Value::Number(number) => parameters.give(name, number.to_string()),
-                _ => parameters.wrong(&name, "type", "must be text or a number".to_owned()),
+                _ => parameters.wrong(&name, "wrong-type", "must be text or a number".to_owned()),
             }
         }
         parameters
@@ -94,28 +91,19 @@ impl<'a> Parameters<'a> {
             let known = self.known.join(", ");
             self.wrong(
                 &name,
-                "unknown",
+                "unknown-field",
                 format!("is not a parameter of this call; it takes {known}"),
             );
         } else if self.given.iter().any(|(given, _)| *given == name) {
-            self.wrong(&name, "duplicate", "may be given once".to_owned());
+            self.wrong(&name, "duplicate-field", "may be given once".to_owned());
         } else {
             self.given.push((name, value));
         }
     }
 
     fn wrong(&mut self, name: &str, code: &'static str, detail: String) {
-        // An unknown name comes from the sender: what is echoed of it is bounded.
-        let mut name: String = name.chars().take(64).collect();
-        if self.prefix == "/" {
-            name = name.replace('~', "~0").replace('/', "~1");
-        }
         if self.errors.len() < limits::ERRORS_MAX {
-            self.errors.push(FieldProblem {
-                pointer: format!("{}{name}", self.prefix),
-                code,
-                detail,
-            });
+            self.errors.push(FieldProblem { pointer: address::pointer(name), code, detail });
         }
     }
 
@@ -127,17 +115,21 @@ impl<'a> Parameters<'a> {
     /// Text of 1 to `chars_max` characters.
     fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
         let text = self.take(name)?;
-        let chars = text.chars().count();
-        if chars == 0 || chars > chars_max {
-            self.wrong(name, "length", format!("must have 1 to {chars_max} characters"));
+        if text.is_empty() {
+            self.wrong(name, "empty", "must not be empty".to_owned());
+            return None;
+        }
+        if text.chars().count() > chars_max {
+            self.wrong(name, "too-long", format!("must have at most {chars_max} characters"));
             return None;
         }
         Some(text)
     }
 
     fn required(&mut self, name: &'static str, found: Option<String>) -> String {
-        if found.is_none() && !self.errors.iter().any(|error| error.pointer.ends_with(name)) {
-            self.wrong(name, "missing", "is required".to_owned());
+        let pointer = address::pointer(name);
+        if found.is_none() && !self.errors.iter().any(|error| error.pointer == pointer) {
+            self.wrong(name, "required", "is required".to_owned());
         }
         found.unwrap_or_default()
     }
@@ -146,7 +138,7 @@ impl<'a> Parameters<'a> {
         let text = self.take(name)?;
         // A query knows no types: digits alone are epoch milliseconds, as a number in a body is.
         let timestamp = match text.parse() {
-            Ok(ms) => Timestamp::from_epoch_ms(ms),
+            Ok(number) => Timestamp::from_number(number),
             Err(_) => Timestamp::parse(&text).map(Timestamp::into_owned),
         };
         match timestamp {
@@ -183,24 +175,27 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    fn finish<T>(self, value: T) -> Result<T, Vec<FieldProblem>> {
-        if self.errors.is_empty() { Ok(value) } else { Err(self.errors) }
+    fn finish<T>(self, value: T) -> Result<T, Problem> {
+        if self.errors.is_empty() {
+            return Ok(value);
+        }
+        Err(Problem::from(ProblemKind::INVALID).errors(self.errors))
     }
 }
 
 const HISTORY: [&str; 6] = ["patientId", "from", "to", "medication", "limit", "cursor"];
 
 /// `GET /api/usages?…`.
-pub(crate) fn history_from_query(query: &str) -> Result<HistoryQuery, Vec<FieldProblem>> {
-    history(Parameters::from_query(query, &HISTORY))
+pub(crate) fn history_from_query(query: &str) -> Result<HistoryQuery, Problem> {
+    history(Parameters::from_query(query, &HISTORY)?)
 }
 
 /// `POST /api/usages/search`.
-pub(crate) fn history_from_body(body: Members) -> Result<HistoryQuery, Vec<FieldProblem>> {
+pub(crate) fn history_from_body(body: Members) -> Result<HistoryQuery, Problem> {
     history(Parameters::from_body(body, &HISTORY))
 }
 
-fn history(mut parameters: Parameters<'_>) -> Result<HistoryQuery, Vec<FieldProblem>> {
+fn history(mut parameters: Parameters<'_>) -> Result<HistoryQuery, Problem> {
     let patient_id = parameters.text("patientId", limits::PATIENT_ID_CHARS_MAX);
     let patient_id = parameters.required("patientId", patient_id);
     let medication = parameters.text("medication", limits::MEDICATION_CHARS_MAX);
@@ -217,8 +212,8 @@ fn history(mut parameters: Parameters<'_>) -> Result<HistoryQuery, Vec<FieldProb
 }
 
 /// `GET /api/usages/summary?…`: the query and the zone's name.
-pub(crate) fn summary_from_query(query: &str) -> Result<(SummaryQuery, String), Vec<FieldProblem>> {
-    let mut parameters = Parameters::from_query(query, &["by", "from", "to", "tz"]);
+pub(crate) fn summary_from_query(query: &str) -> Result<(SummaryQuery, String), Problem> {
+    let mut parameters = Parameters::from_query(query, &["by", "from", "to", "tz"])?;
     let by = parameters.take("by");
     let missing = by.is_none();
     let by = match parameters.required("by", by).as_str() {
@@ -252,6 +247,7 @@ mod tests {
     fn check_history(query: &str, wrong: &[(&str, &str)]) {
         let found: Vec<_> = history_from_query(query)
             .err()
+            .map(|problem| problem.errors)
             .unwrap_or_default()
             .into_iter()
             .map(|error| (error.pointer, error.code))
@@ -265,17 +261,21 @@ mod tests {
     fn every_wrong_parameter_is_named_at_once() {
         check_history("patientId=100", &[]);
         check_history("patientId=100&limit=1000&from=2016-11-01T14:11:51Z", &[]);
-        check_history("", &[("patientId", "missing")]);
-        check_history("patientId=", &[("patientId", "length")]);
-        check_history("patientId=1&patientId=2", &[("patientId", "duplicate")]);
-        check_history("patientId=1&patient=2", &[("patient", "unknown")]);
+        check_history("", &[("/patientId", "required")]);
+        check_history("patientId=", &[("/patientId", "empty")]);
+        check_history(&format!("patientId={}", "x".repeat(129)), &[("/patientId", "too-long")]);
+        check_history("patientId=1&patientId=2", &[("/patientId", "duplicate-field")]);
+        check_history("patientId=1&patient=2", &[("/patient", "unknown-field")]);
+        check_history("patientId=1&from=1478009511", &[("/from", "timestamp-seconds")]);
+        check_history("patientId=x%ff", &[("/patientId", "encoding")]);
+        check_history(&"x".repeat(QUERY_BYTES_MAX + 1), &[("", "too-long")]);
         check_history(
             "patientId=1&limit=0&from=yesterday&cursor=%00",
-            &[("from", "timestamp-form"), ("limit", "range"), ("cursor", "cursor")],
+            &[("/from", "timestamp-form"), ("/limit", "range"), ("/cursor", "cursor")],
         );
         check_history(
             "patientId=1&from=2016-11-02T00:00:00Z&to=2016-11-01T00:00:00Z",
-            &[("to", "order")],
+            &[("/to", "order")],
         );
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let query = history_from_body(body).expect("it is right");
         assert_eq!((query.patient_id.as_str(), query.limit, query.medication), ("100", 5, None));
         let check = |body: &str, wrong: &[&str]| {
-            let errors = history_from_body(read(body)).expect_err("it is wrong");
+            let errors = history_from_body(read(body)).expect_err("it is wrong").errors;
             let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
             assert_eq!(pointers, wrong, "{body}");
         };

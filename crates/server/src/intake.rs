@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, ORIGIN};
 use store::{Accepted, Key};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Usage, limits};
@@ -47,6 +47,7 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
         error.problem()
     })?;
+    let body = body.slice_ref(usage::without_bom(&body));
     let format = match media_type {
         MediaType::Ndjson => Some(BatchFormat::Ndjson),
         MediaType::Json => {
@@ -192,16 +193,24 @@ fn header_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         .map_err(|error| wrong(error.to_string()))
 }
 
-/// `application/json` or `application/x-ndjson`, whatever their parameters; nothing said is JSON.
+/// `application/json` or `application/x-ndjson`, whatever their parameters. Nothing said is JSON, as
+/// devices have it; but a web page could leave it out to spare the browser's question whether it may
+/// send JSON to another origin.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    if let Some(coding) = headers.get(CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE)
-            .detail("bodies are taken without a Content-Encoding")
-            .closing());
+    let unsupported =
+        |detail: &str| Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE).detail(detail).closing();
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(unsupported("compression is not supported yet; send the body uncompressed"));
     }
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(MediaType::Json) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        if is_from_browser(headers) {
+            return Err(unsupported(
+                "a web page has to send a Content-Type; send `Content-Type: application/json`",
+            ));
+        }
+        return Ok(MediaType::Json);
+    };
     let value = value.as_bytes();
     if value == b"application/json" {
         return Ok(MediaType::Json);
@@ -213,10 +222,15 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     } else if is("application/x-ndjson") || is("application/ndjson") {
         Ok(MediaType::Ndjson)
     } else {
-        Err(Problem::from(ProblemKind::UNSUPPORTED_MEDIA_TYPE)
-            .detail("send the header `Content-Type: application/json`, or application/x-ndjson for lines")
-            .closing())
+        Err(unsupported(
+            "send the header `Content-Type: application/json`, or application/x-ndjson for lines",
+        ))
     }
+}
+
+fn is_from_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN)
+        || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
 }
 
 #[cfg(test)]
@@ -226,19 +240,30 @@ mod tests {
 
     #[test]
     fn media_types() {
-        let check = |value: Option<&'static str>, expected: Option<MediaType>| {
+        let check = |lines: &[(HeaderName, &'static str)], expected: Option<MediaType>| {
             let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            for (name, value) in lines {
+                headers.append(name, HeaderValue::from_static(value));
             }
-            assert_eq!(media_type(&headers).ok(), expected, "{value:?}");
+            assert_eq!(media_type(&headers).ok(), expected, "{lines:?}");
         };
-        check(None, Some(MediaType::Json));
-        check(Some("application/json"), Some(MediaType::Json));
-        check(Some("Application/JSON; charset=utf-8"), Some(MediaType::Json));
-        check(Some("application/x-ndjson"), Some(MediaType::Ndjson));
-        check(Some("text/plain"), None);
-        check(Some("application/jsonx"), None);
+        let named = |value| (CONTENT_TYPE, value);
+        check(&[], Some(MediaType::Json));
+        check(&[named("application/json")], Some(MediaType::Json));
+        check(&[named("Application/JSON; charset=utf-8")], Some(MediaType::Json));
+        check(&[named("application/x-ndjson")], Some(MediaType::Ndjson));
+        check(&[named("text/plain")], None);
+        check(&[named("application/jsonx")], None);
+        let coded = |value| (CONTENT_ENCODING, value);
+        check(&[coded("identity")], Some(MediaType::Json));
+        check(&[coded("gzip")], None);
+        check(&[coded("identity"), coded("gzip")], None);
+        // A browser says what a body is, unless a page has it say nothing.
+        let origin = (ORIGIN, "http://localhost:3000");
+        let fetched = (HeaderName::from_static("sec-fetch-site"), "same-origin");
+        check(std::slice::from_ref(&origin), None);
+        check(std::slice::from_ref(&fetched), None);
+        check(&[origin, fetched, named("application/json")], Some(MediaType::Json));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The HTTP API: what each call means, on `edge` and `store`. [`start`] serves it on a thread for
 //! each core, and what operators ask on a listener of its own.
 
+mod address;
 mod admin;
 mod admission;
 mod answers;

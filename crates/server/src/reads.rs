@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use edge::{Answer, Problem, ProblemKind, Request, Response};
+use edge::{Answer, FieldProblem, Problem, ProblemKind, Request, Response};
 use http_body::Body as _;
 use store::{Effort, HistoryQuery, ReadError, Store};
 use telemetry::Route;
@@ -32,7 +32,7 @@ pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
         Ok(Some(stored)) => Ok(answers::receipt(&stored)),
         Ok(None) => Err(ProblemKind::NOT_FOUND.into()),
         Err(ReadError::Damaged(_)) => Err(refusals::damaged(id)),
-        Err(error) => Err(refusals::read(error, "")),
+        Err(error) => Err(refusals::read(error)),
     });
     finish(api, Route::Receipt, read.await.flatten())
 }
@@ -40,17 +40,12 @@ pub(crate) async fn receipt(api: &Api, id: UsageId) -> Answer {
 /// `GET /api/usages?…`.
 pub(crate) async fn history(api: &Api, request: Request) -> Answer {
     let query = request.head.uri.query().unwrap_or_default();
-    match filters::history_from_query(query) {
-        Ok(filter) => {
-            let query = query.to_owned();
-            let read =
-                read_history(api, filter, "", Some(move |cursor: &str| next_uri(&query, cursor)));
-            finish(api, Route::Usages, read.await)
-        }
-        Err(errors) => {
-            finish(api, Route::Usages, Err(Problem::from(ProblemKind::INVALID).errors(errors)))
-        }
-    }
+    let read = async {
+        let filter = filters::history_from_query(query)?;
+        let query = query.to_owned();
+        read_history(api, filter, Some(move |cursor: &str| next_uri(&query, cursor))).await
+    };
+    finish(api, Route::Usages, read.await)
 }
 
 /// `POST /api/usages/search`.
@@ -62,30 +57,34 @@ pub(crate) async fn search(api: &Api, mut request: Request) -> Answer {
         let (body, permit) = intake::read_admitted(api, &mut request, SEARCH_BYTES_MAX)
             .await
             .map_err(|error| error.problem())?;
-        let body: filters::Members = serde_json::from_slice(&body).map_err(|error| {
-            // The library's message can quote the body; the place cannot.
-            Problem::from(ProblemKind::NOT_JSON).detail(format!(
-                "expected a JSON object; reading stopped at line {}, column {}",
-                error.line(),
-                error.column()
-            ))
-        })?;
-        let filter = filters::history_from_body(body)
-            .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
+        let body = serde_json::from_slice(usage::without_bom(&body)).map_err(not_a_filter)?;
+        let filter = filters::history_from_body(body)?;
         drop(permit);
-        read_history(api, filter, "/", None::<fn(&str) -> String>).await
+        read_history(api, filter, None::<fn(&str) -> String>).await
     };
     finish(api, Route::Search, read.await)
+}
+
+/// A search's body that is no JSON object.
+fn not_a_filter(error: serde_json::Error) -> Problem {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    // The library's message can quote the body; the place cannot.
+    if error.is_data() {
+        let detail = format!("must be a JSON object; reading stopped at {place}");
+        let errors = vec![FieldProblem { pointer: String::new(), code: "wrong-type", detail }];
+        return Problem::from(ProblemKind::INVALID).errors(errors);
+    }
+    Problem::from(ProblemKind::NOT_JSON).detail(format!("reading stopped at {place}"))
 }
 
 /// `GET /api/usages/summary?…`.
 pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
     let read = async {
-        let (query, tz) = filters::summary_from_query(request.head.uri.query().unwrap_or_default())
-            .map_err(|errors| Problem::from(ProblemKind::INVALID).errors(errors))?;
+        let (query, tz) =
+            filters::summary_from_query(request.head.uri.query().unwrap_or_default())?;
         let answer = move |store: &Store, effort: &mut Effort<'_>| {
-            let rows = store.summary_within(&query, effort)?;
-            Ok(answers::summary(query.by, &tz, &rows))
+            let summary = store.summary_within(&query, effort)?;
+            Ok(answers::summary(query.by, &tz, &summary))
         };
         let quick = answer.clone();
         let quick = on_reading_thread(api, move |shared| {
@@ -93,21 +92,19 @@ pub(crate) async fn summary(api: &Api, request: Request) -> Answer {
         });
         match quick.await? {
             Err(ReadError::TooSlow) => api.shared.counting.run(answer).await,
-            other => other.map_err(|error| refusals::read(error, "")),
+            other => other.map_err(refusals::read),
         }
     };
     finish(api, Route::Summary, read.await)
 }
 
-/// `prefix` stands before the name of a parameter that is wrong.
 async fn read_history(
     api: &Api,
     filter: HistoryQuery,
-    prefix: &'static str,
     next_uri: Option<impl FnOnce(&str) -> String + Send + 'static>,
 ) -> Result<Response, Problem> {
     on_reading_thread(api, move |shared| {
-        let page = shared.store.history(&filter).map_err(|error| refusals::read(error, prefix))?;
+        let page = shared.store.history(&filter).map_err(refusals::read)?;
         Ok(answers::history(&page, next_uri))
     })
     .await

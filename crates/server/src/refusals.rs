@@ -5,6 +5,8 @@ use store::{AppendRefused, ReadError};
 use telemetry::Refusal;
 use usage::{BatchError, Rejection, UsageId};
 
+use crate::address;
+
 /// A usage that is not one.
 pub(crate) fn rejection(rejection: Rejection) -> Problem {
     match rejection {
@@ -73,14 +75,11 @@ pub(crate) fn damaged(id: UsageId) -> Problem {
 /// Seconds after which a summary that took too long may be asked for again: it had a while already.
 const TOO_SLOW_RETRY_SECONDS: u32 = 10;
 
-/// A read without an answer. `prefix` stands before the name of a parameter that is wrong.
-pub(crate) fn read(error: ReadError, prefix: &'static str) -> Problem {
+/// A read without an answer.
+pub(crate) fn read(error: ReadError) -> Problem {
     let about = |name: &str, code: &'static str| {
-        let errors = vec![FieldProblem {
-            pointer: format!("{prefix}{name}"),
-            code,
-            detail: error.to_string(),
-        }];
+        let (pointer, detail) = (address::pointer(name), error.to_string());
+        let errors = vec![FieldProblem { pointer, code, detail }];
         Problem::from(ProblemKind::INVALID).errors(errors)
     };
     let kind = match error {

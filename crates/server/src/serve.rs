@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edge::{Cores, Deadlines, Drained, LogPolicy};
+use edge::{Access, Cores, Deadlines, Drained, Host, LogPolicy, Origin};
 use store::{Clock, Store, Tickets};
 use telemetry::{Histogram, Metrics};
 use usage::UnknownFields;
@@ -36,6 +36,10 @@ pub struct Config {
     pub unknown_fields: UnknownFields,
     /// Which requests are logged.
     pub log: LogPolicy,
+    /// Hosts that requests may be for, beside the address that they come to.
+    pub hosts: Vec<Host>,
+    /// Origins of other servers whose pages may send requests.
+    pub origins: Vec<Origin>,
 }
 
 /// Bound sockets: for each core its listeners, and one core's for operators.
@@ -81,10 +85,23 @@ pub fn start(
         stopping: AtomicBool::new(false),
     });
     figures::register(&shared, sync_durations, log_lines_dropped);
+    let access = Access {
+        hosts: config.hosts.clone(),
+        origins: config.origins.clone(),
+        any_host_paths: &[],
+        linked_paths: &["/", "/docs", "/openapi.json"],
+    };
+    // Health checks name hosts as they please.
+    let admin_access = Access {
+        any_host_paths: &["/healthz", "/readyz"],
+        linked_paths: &["/", "/status"],
+        ..access.clone()
+    };
     let edge_config = edge::Config {
         deadlines: config.deadlines.clone(),
         connections_max: config.connections_max,
         log: config.log,
+        access: Arc::new(access),
         name: "core",
         core_first: 0,
     };
@@ -98,6 +115,7 @@ pub fn start(
     })?;
     let admin_config = edge::Config {
         connections_max: ADMIN_CONNECTIONS_MAX,
+        access: Arc::new(admin_access),
         name: "admin",
         core_first: cores,
         ..edge_config

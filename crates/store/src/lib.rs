@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod indexer;
 mod key_search;
+mod medications;
 mod query;
 mod read;
 mod rebuild;
@@ -39,7 +40,9 @@ pub use effort::Effort;
 pub use error::{AppendRefused, OpenError, OutcomeUnknown, ReadError, RebuildError};
 pub use index::{IndexOptions, IndexReport};
 pub use journal::{Clock, SystemClock};
-pub use query::{HistoryPage, HistoryQuery, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
+pub use query::{
+    HistoryPage, HistoryQuery, Rest, Summary, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow,
+};
 pub use rebuild::{RebuildProgress, rebuild};
 pub use slot::index_witness;
 pub use status::{IndexState, Status};

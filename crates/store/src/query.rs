@@ -57,6 +57,25 @@ pub enum SummaryBy {
     Medication,
 }
 
+/// Counts of usages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// In order of their time or their name.
+    pub rows: Vec<SummaryRow>,
+    /// What has no row: there are more medications than rows, and those with the most usages have
+    /// one.
+    pub other: Option<Rest>,
+}
+
+/// What has no row of its own in a summary by medication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// How many medications.
+    pub medications: u64,
+    /// How many usages of them.
+    pub usages: u64,
+}
+
 /// A row of a summary. Rows with a count of zero are left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SummaryRow {

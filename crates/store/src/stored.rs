@@ -6,6 +6,10 @@ use usage::{CheckKey, Instant, Record, UsageId};
 /// are off by minutes in good faith.
 const FUTURE_MS_MIN: i64 = 3_600_000;
 
+/// How much earlier than its receipt a usage may claim to be before it is flagged: five years of
+/// 365.25 days. Devices whose clock has lost its time begin at 1970 or 2000.
+const PAST_MS_MIN: i64 = 5 * 31_557_600_000;
+
 /// A usage as it is read back: everything as sent, and what the store knows about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredUsage {
@@ -33,6 +37,8 @@ pub struct StoredUsage {
     pub received_ms: u64,
     /// Whether the instant lies more than an hour after the receipt.
     pub future: bool,
+    /// Whether the instant lies more than five years before the receipt.
+    pub past: bool,
 }
 
 impl StoredUsage {
@@ -55,6 +61,7 @@ impl StoredUsage {
             attributes: usage.attributes.map(Into::into),
             received_ms,
             future: instant.millis().saturating_sub(received) > FUTURE_MS_MIN,
+            past: received.saturating_sub(instant.millis()) > PAST_MS_MIN,
         }
     }
 }

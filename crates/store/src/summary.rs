@@ -9,10 +9,11 @@ use usage::{Instant, record};
 
 use crate::effort::Effort;
 use crate::error::ReadError;
-use crate::query::{SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
+use crate::medications::Medications;
+use crate::query::{Summary, SummaryBy, SummaryGroup, SummaryQuery, SummaryRow};
 use crate::store::Store;
 
-/// Rows of a summary at most; five years of hours are fewer.
+/// Rows of a summary at most; five years of hours are fewer. Of more medications the largest have one.
 const ROWS_MAX: usize = 50_000;
 
 /// The index counts by quarters of an hour: see the head of `crate::index`'s counts for what they
@@ -20,20 +21,19 @@ const ROWS_MAX: usize = 50_000;
 const QUARTER_SECONDS: i64 = 900;
 
 impl Store {
-    /// Counts usages, each exactly, also where `from` and `to` lie within an hour. Rows come in
-    /// order of their time or their name.
+    /// The rows of [`Store::summary_within`] without a limit on its effort.
     pub fn summary(&self, query: &SummaryQuery) -> Result<Vec<SummaryRow>, ReadError> {
-        self.summary_within(query, &mut Effort::rows(u64::MAX))
+        self.summary_within(query, &mut Effort::rows(u64::MAX)).map(|summary| summary.rows)
     }
 
-    /// The same, or [`ReadError::TooSlow`] when it takes more than `effort`. It takes little where
+    /// Counts usages, each exactly, also where `from` and `to` lie within an hour, or [`ReadError::TooSlow`] when it takes more than `effort`. It takes little where
     /// the bounds lie on whole quarters of an hour; where one does not, each part of the index that
     /// has usages in its quarter is read from end to end.
     pub fn summary_within(
         &self,
         query: &SummaryQuery,
         effort: &mut Effort<'_>,
-    ) -> Result<Vec<SummaryRow>, ReadError> {
+    ) -> Result<Summary, ReadError> {
         let shared = &*self.shared;
         // The order matters: see the argument at the head of `crate::read`.
         let durable = shared.journal.durable();
@@ -42,30 +42,34 @@ impl Store {
         // Parts of the index expire whole, long after their first usages.
         let snapshot = snapshot.kept_from(shared.journal.first_seq());
         let mut counts = Counts::new(query);
-        snapshot
-            .counts(query.from, query.to, effort, &mut |instant, medication, count| {
-                counts.add(instant, medication, count)
-            })
-            .map_err(|error| shared.index_failed(&error))?;
-        if effort.is_spent() {
-            return Err(ReadError::TooSlow);
-        }
-        // The counts may be ahead of the rest of the index; each usage is counted once.
-        for (_, frame) in view.frames(snapshot.cursor(), durable) {
-            if frame.kind != FrameKind::Usage || counts.too_many() {
-                continue;
+        loop {
+            snapshot
+                .counts(query.from, query.to, effort, &mut |instant, medication, count| {
+                    counts.add(instant, medication, count)
+                })
+                .map_err(|error| shared.index_failed(&error))?;
+            if effort.is_spent() {
+                return Err(ReadError::TooSlow);
             }
-            let peek = record::peek(frame.payload);
-            let peek = peek.map_err(|error| shared.damaged(frame.seq, &error))?;
-            let counted = frame.seq < snapshot.counts_cursor() && !query.cuts(peek.instant);
-            let within = !counted
-                && query.from.is_none_or(|from| peek.instant >= from)
-                && query.to.is_none_or(|to| peek.instant < to);
-            if within {
-                counts.add(peek.instant, peek.medication, 1);
+            // The counts may be ahead of the rest of the index; each usage is counted once.
+            for (_, frame) in view.frames(snapshot.cursor(), durable) {
+                if frame.kind != FrameKind::Usage || counts.too_many() {
+                    continue;
+                }
+                let peek = record::peek(frame.payload);
+                let peek = peek.map_err(|error| shared.damaged(frame.seq, &error))?;
+                let counted = frame.seq < snapshot.counts_cursor() && !query.cuts(peek.instant);
+                let within = !counted
+                    && query.from.is_none_or(|from| peek.instant >= from)
+                    && query.to.is_none_or(|to| peek.instant < to);
+                if within {
+                    counts.add(peek.instant, peek.medication, 1);
+                }
+            }
+            if !counts.medications.end_pass() {
+                return counts.finish();
             }
         }
-        counts.rows()
     }
 }
 
@@ -86,7 +90,7 @@ struct Counts<'a> {
     by: SummaryBy,
     zone: &'a TimeZone,
     buckets: BTreeMap<(Instant, i32), u64>,
-    medications: BTreeMap<Vec<u8>, u64>,
+    medications: Medications,
     /// The bucket of the quarter that was added last: neighbours often share one.
     last: Option<(i64, (Instant, i32))>,
 }
@@ -97,26 +101,21 @@ impl<'a> Counts<'a> {
             by: query.by,
             zone: &query.tz,
             buckets: BTreeMap::new(),
-            medications: BTreeMap::new(),
+            medications: Medications::new(ROWS_MAX),
             last: None,
         }
     }
 
     fn too_many(&self) -> bool {
-        self.buckets.len() + self.medications.len() > ROWS_MAX
+        self.buckets.len() > ROWS_MAX
     }
 
     /// Adds `count` usages of the quarter of an hour that holds `instant`; returns whether there
     /// is room for more rows.
     fn add(&mut self, instant: Instant, medication: &[u8], count: u64) -> bool {
         if self.by == SummaryBy::Medication {
-            match self.medications.get_mut(medication) {
-                Some(sum) => *sum += count,
-                None => {
-                    self.medications.insert(medication.to_vec(), count);
-                }
-            }
-            return !self.too_many();
+            self.medications.add(medication, count);
+            return true;
         }
         let quarter = instant.seconds().div_euclid(QUARTER_SECONDS);
         let bucket = match self.last {
@@ -128,7 +127,7 @@ impl<'a> Counts<'a> {
         !self.too_many()
     }
 
-    fn rows(self) -> Result<Vec<SummaryRow>, ReadError> {
+    fn finish(self) -> Result<Summary, ReadError> {
         if self.too_many() {
             return Err(ReadError::TooManyRows { rows_max: ROWS_MAX });
         }
@@ -136,11 +135,12 @@ impl<'a> Counts<'a> {
             group: SummaryGroup::Bucket { start, offset_seconds },
             count,
         });
-        let medications = self.medications.into_iter().map(|(name, count)| {
+        let (medications, other) = self.medications.finish();
+        let medications = medications.into_iter().map(|(name, count)| {
             let name = String::from_utf8_lossy(&name).into_owned();
             SummaryRow { group: SummaryGroup::Medication(name), count }
         });
-        Ok(buckets.chain(medications).collect())
+        Ok(Summary { rows: buckets.chain(medications).collect(), other })
     }
 }
 

@@ -88,9 +88,9 @@ closed_set! {
 }
 
 /// The statuses that are counted one by one; any other counts as the last of its hundred.
-pub const STATUSES: [u16; 22] = [
-    200, 201, 207, 299, 304, 399, 400, 404, 405, 408, 410, 413, 415, 422, 429, 431, 499, 500, 503,
-    505, 507, 599,
+pub const STATUSES: [u16; 25] = [
+    200, 201, 207, 299, 302, 304, 399, 400, 403, 404, 405, 408, 410, 413, 415, 421, 422, 429, 431,
+    499, 500, 503, 505, 507, 599,
 ];
 
 /// The place of `status` in [`STATUSES`].

@@ -11,5 +11,5 @@ pub mod process;
 
 pub use exposition::{CONTENT_TYPE, Figures};
 pub use histogram::{Histogram, Snapshot};
-pub use labels::{Method, Refusal, Route, status_index};
+pub use labels::{Method, Refusal, Route, STATUSES, status_index};
 pub use metrics::{CoreMetrics, Metrics};

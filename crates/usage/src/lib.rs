@@ -14,7 +14,7 @@ pub mod record;
 mod rejection;
 mod timestamp;
 
-pub use body::{BatchError, BatchFormat, UnknownFields, Usage, decode, decode_batch};
+pub use body::{BatchError, BatchFormat, UnknownFields, Usage, decode, decode_batch, without_bom};
 pub use digest::content_digest;
 pub use id::{CheckKey, IdError, IdKind, UsageId};
 pub use idempotency::{KeyError, item_key, parse_idempotency_key};

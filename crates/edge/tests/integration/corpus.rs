@@ -143,7 +143,7 @@ fn broken_request_lines_are_refused() {
     check("two spaces", b"GET  /ok HTTP/1.1\r\nHost: a\r\n\r\n", Refused);
     check("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", Refused);
     check("a target that is no URI", b"GET /a<b\"{} HTTP/1.1\r\nHost: a\r\n\r\n", Refused);
-    check("CONNECT", b"CONNECT other.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", Answered(&[404]));
+    check("CONNECT", b"CONNECT other.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", Answered(&[421]));
     check(
         "a target of 100 kB",
         &[b"GET /".as_slice(), &[b'x'; 100_000], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat(),
@@ -193,7 +193,7 @@ fn unusual_and_right_is_answered() {
     check("empty lines before", b"\r\n\r\nGET /ok HTTP/1.1\r\nHost: a\r\n\r\n", Answered(&[200]));
     // A single LF may be taken for the end of a line (RFC 9112, section 2.2).
     check("bare LFs in a head", b"GET /ok HTTP/1.1\nHost: a\n\n", Answered(&[200]));
-    check("a body in pieces closes", b"POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n2\r\nbc\r\n0\r\nT: 1\r\n\r\n", AnsweredAndClosed(&[201]));
+    check("a body in pieces", b"POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n2\r\nbc\r\n0\r\nT: 1\r\n\r\n", Answered(&[201]));
     check(
         "a length said twice alike",
         b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
@@ -217,6 +217,52 @@ fn unusual_and_right_is_answered() {
         Answered(&[400]),
     );
     site.assert_unharmed();
+}
+
+/// As every `PostAsJsonAsync` of .NET sends it.
+#[test]
+fn repro_a_body_in_pieces_keeps_its_connection() {
+    let site = Site::start();
+    let mut client = Raw::connect(site.address);
+    let mut exchange = |request: &[u8], status: u16| {
+        client.send(request);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.closes()), (status, false), "{answer:?}");
+    };
+    let head = "POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["2\r\nab\r\n0\r\n\r\n", "0\r\n\r\n", "1\r\na\r\n1\r\nb\r\n0\r\nT: 1\r\n\r\n"] {
+        exchange(format!("{head}{body}").as_bytes(), 201);
+        exchange(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n", 200);
+        exchange(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", 201);
+    }
+    // Two in one packet.
+    let two = format!("{head}0\r\n\r\n{head}0\r\n\r\n");
+    exchange(two.as_bytes(), 201);
+    exchange(b"", 201);
+}
+
+/// However the head of a request with both a length and chunks arrives, none follows it.
+#[test]
+fn a_length_beside_chunks_ends_the_connection_however_it_arrives() {
+    let site = Site::start();
+    let before = "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+    let head = "POST /read HTTP/1.1\r\nHost: a\r\n";
+    let (length, chunks) = ("CONTENT-LENGTH:5\r\n", "Transfer-Encoding: chunked\r\n");
+    for both in [format!("{length}{chunks}"), format!("{chunks}{length}")] {
+        let request = format!("{before}{head}{both}\r\n0\r\n\r\n");
+        for split in (0..request.len()).step_by(5) {
+            let mut client = Raw::connect(site.address);
+            client.send(&request[..split]);
+            if split >= before.len() {
+                assert_eq!(client.answer().status, 201);
+            }
+            client.send(&request[split..]);
+            client.send("GET /ok HTTP/1.1\r\nHost: a\r\n\r\n");
+            let (answers, end) = client.answers_to_the_end();
+            let last = answers.last().expect("it is answered");
+            assert_eq!((last.status, last.closes(), end), (201, true, End::Closed), "{split}");
+        }
+    }
 }
 
 #[test]

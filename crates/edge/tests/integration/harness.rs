@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge::{
-    Answer, Config, Control, CoreContext, Cores, Deadlines, Drained, LogPolicy, Problem,
+    Access, Answer, Config, Control, CoreContext, Cores, Deadlines, Drained, LogPolicy, Problem,
     ProblemKind, Request, Service,
 };
 use http_body_util::Full;
@@ -60,6 +60,7 @@ impl Site {
             },
             connections_max: 10_000,
             log: LogPolicy { sample: 0, slow: Duration::MAX },
+            access: Arc::new(access()),
             name: "test",
             core_first: 0,
         };
@@ -135,6 +136,11 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Requests are for the host `a`, as the shortest there is.
+fn access() -> Access {
+    Access { hosts: vec!["a".parse().expect("a host")], ..Access::default() }
 }
 
 struct TestService {

@@ -2,8 +2,9 @@
 //! standard error is the log.
 
 use std::process::Command;
+use std::sync::Arc;
 
-use edge::LogPolicy;
+use edge::{Access, LogPolicy};
 
 use crate::harness::Site;
 use crate::raw::Raw;
@@ -36,6 +37,14 @@ fn send_canaries(site: &Site) {
         client.send(format!("{line}{CANARY} {head}{body}"));
         client.answer();
     }
+    for refused in [
+        format!("Host: not-{CANARY}\r\n"),
+        format!("Host: {CANARY}\r\nOrigin: http://not-{CANARY}\r\n"),
+    ] {
+        let mut client = Raw::connect(site.address);
+        client.send(format!("GET /ok HTTP/1.1\r\n{refused}\r\n"));
+        client.answer();
+    }
     for broken in ["G@T /", "GET /ok HTTP/1.1\r\nX ", "POST /read HTTP/1.1\r\nContent-Length: "] {
         let mut client = Raw::connect(site.address);
         client.send(format!("{broken}{CANARY}\r\n\r\n"));
@@ -52,6 +61,8 @@ fn the_log_holds_nothing_that_was_sent() {
         );
         let site = Site::with(|config| {
             config.log = LogPolicy { sample: 1, ..config.log };
+            let hosts = vec![CANARY.parse().expect("a host")];
+            config.access = Arc::new(Access { hosts, ..Access::default() });
         });
         send_canaries(&site);
         drop(site);
@@ -60,7 +71,7 @@ fn the_log_holds_nothing_that_was_sent() {
     };
     let requests: Vec<_> =
         log.iter().filter(|line| line.contains(r#""message":"request""#)).collect();
-    assert_eq!(requests.len(), 6, "one line for each request that was one: {log:#?}");
+    assert_eq!(requests.len(), 8, "one line for each request that was one: {log:#?}");
     for line in &log {
         assert!(line.starts_with('{') && line.ends_with('}'), "no JSON object: {line}");
         assert!(!line.contains(CANARY), "{line}");
@@ -74,6 +85,8 @@ fn the_log_holds_nothing_that_was_sent() {
     has(&[r#""message":"panic""#, "harness.rs"]);
     has(&[r#""status":500"#, r#""problem":"internal""#, r#""level":"ERROR""#, "id-1234"]);
     has(&[r#""status":404"#, r#""problem":"not-found""#, r#""route":"other""#]);
+    has(&[r#""status":421"#, r#""problem":"misdirected-request""#]);
+    has(&[r#""status":403"#, r#""problem":"cross-origin""#]);
     has(&[r#""status":413"#, r#""problem":"too-large""#]);
     has(&[r#""status":201"#, r#""method":"POST""#, r#""duration_ms":"#, r#""level":"INFO""#]);
 }

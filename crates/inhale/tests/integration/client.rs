@@ -92,7 +92,7 @@ fn requests(number: usize, patient: &str) -> impl Iterator<Item = String> + Send
             _ => format!("Idempotency-Key: {number}-{count}\r\n"),
         };
         format!(
-            "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{close}{key}Content-Length: {}\r\n\r\n{body}",
+            "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{close}{key}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
     })

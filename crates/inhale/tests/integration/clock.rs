@@ -1,6 +1,6 @@
 //! A wall clock that jumps: it decides neither the order of usages nor, unasked, their end.
 
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -44,13 +44,17 @@ fn days_off(server: &Server, folder: &Folder) -> i64 {
 }
 
 fn start(folder: &Folder, told: &[String], more: &[&str]) -> Server {
+    try_start(folder, told, more).expect("it starts")
+}
+
+fn try_start(folder: &Folder, told: &[String], more: &[&str]) -> Result<Server, ExitStatus> {
     // The wrapper would stand between the server and its signals: it only tells where the library is.
     let found = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
     let library = String::from_utf8(found.expect("it runs").stdout).expect("it is a path");
     let library = format!("LD_PRELOAD={}", library.trim());
     let mut prefix = vec!["env", &library, "FAKETIME_DONT_FAKE_MONOTONIC=1"];
     prefix.extend(told.iter().map(String::as_str));
-    Server::start_under(&prefix, &folder.data(), &folder.log(), more).expect("it starts")
+    Server::start_under(&prefix, &folder.data(), &folder.log(), more)
 }
 
 fn sequence(id: &str) -> u64 {
@@ -85,6 +89,27 @@ fn order_is_by_arrival_whatever_the_clock_says() {
     }
     let sequences: Vec<_> = ids.iter().map(|id| sequence(id)).collect();
     assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
+}
+
+#[test]
+fn repro_a_clock_before_1970_is_refused_in_words() {
+    if lacks("repro_a_clock_before_1970_is_refused_in_words", &["faketime"]) {
+        return;
+    }
+    let folder = Folder::new();
+    for _ in 0..TRIES {
+        match try_start(&folder, &["FAKETIME=@1969-06-01 00:00:00".to_owned()], &[]) {
+            Err(status) => {
+                assert_eq!(status.code(), Some(2));
+                let said = std::fs::read_to_string(folder.log()).expect("there is a log");
+                assert!(said.contains("clock is before 1970; set it"), "{said}");
+                return;
+            }
+            // libfaketime did not tell it the time.
+            Ok(server) => server.stop(),
+        }
+    }
+    panic!("libfaketime does not set the clock before 1970");
 }
 
 /// Whatever is old goes at once, and journal files are small, so that there is something to go.

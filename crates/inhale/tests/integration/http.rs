@@ -87,7 +87,7 @@ pub(crate) fn try_call(
         format!("Content-Length: {}\r\n", body.len())
     };
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}{length}\r\n"
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n"
     );
     stream.write_all(&[head.as_bytes(), body].concat())?;
     let answer = read_answer(&mut stream, method)?;

@@ -154,7 +154,7 @@ fn sigterm_says_so_first_then_closes_then_finishes() {
     let mut in_flight = TcpStream::connect(address).expect("it listens");
     let (first, rest) = BODY.split_at(20);
     let head = format!(
-        "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
+        "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
         BODY.len()
     );
     in_flight.write_all(head.as_bytes()).expect("it reads");
@@ -185,7 +185,7 @@ fn a_request_that_does_not_finish_is_cut_off_at_the_deadline() {
     let words = ["--shutdown-timeout", "200ms", "--body-timeout", "60s"];
     let server = place.start(&[&FREE[..], &words].concat());
     let mut in_flight = TcpStream::connect(server.address).expect("it listens");
-    let head = "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
+    let head = "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
     in_flight.write_all(head.as_bytes()).expect("it reads");
     post(server.address, BODY).expect(201);
     server.signal(Signal::TERM);

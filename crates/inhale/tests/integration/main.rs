@@ -15,6 +15,7 @@ mod full_disk;
 mod help;
 mod http;
 mod index_folder;
+mod inputs;
 mod keys;
 mod listening;
 mod load_runs;
@@ -36,4 +37,5 @@ mod slow_senders;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;
+mod visitors;
 mod watching;

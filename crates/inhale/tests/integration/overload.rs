@@ -81,7 +81,7 @@ fn begin(address: SocketAddr, length: usize, sent: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
     let head = format!(
-        "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     let body = vec![b' '; sent];
     stream.write_all(&[head.as_bytes(), &body].concat()).expect("it reads");
@@ -142,7 +142,7 @@ fn connections_over_the_limit_are_not_served() {
     let ask = |address| {
         let mut stream = TcpStream::connect(address).expect("the kernel takes it");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it can be set");
-        let request = b"GET /docs HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).expect("the kernel takes it");
         stream
     };

@@ -106,6 +106,11 @@ fn send_marks(address: SocketAddr, round: &str) -> Vec<String> {
         ("GET /api/usages/canary-7f3a91d8", "", String::new(), 404),
         ("GET /canary-7f3a91d8", "", String::new(), 404),
         ("GET /problems/canary-7f3a91d8", "", String::new(), 404),
+        ("GET /api/usages?patientId=canary-7f3a91d8%ff", "", String::new(), 400),
+        ("GET /api/usages/canary-7f3a91d8%", "", String::new(), 400),
+        ("GET http://not-canary-7f3a91d8/docs", "", String::new(), 421),
+        ("GET /docs", "Host: canary-7f3a91d8\r\n", String::new(), 400),
+        (post, "Origin: http://not-canary-7f3a91d8\r\n", good.clone(), 403),
         ("CANARY-7F3A91D8 /api/usages", "", String::new(), 405),
         ("DELETE /api/usages?canary-7f3a91d8", "", String::new(), 405),
     ];
@@ -129,7 +134,7 @@ fn send_what_is_no_request(address: SocketAddr) {
     for broken in [
         "G@T /",
         "GET / HTTP/1.1\r\nHost ",
-        "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Length: ",
+        "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Length: ",
     ] {
         let mut stream = connect_as_sender(address);
         stream.write_all(format!("{broken}{MARK}\r\n\r\n").as_bytes()).expect("it reads");
@@ -137,7 +142,7 @@ fn send_what_is_no_request(address: SocketAddr) {
         let _ = read_answer(&mut stream, "GET");
     }
     let mut gone = connect_as_sender(address);
-    let head = "POST /api/usages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n";
+    let head = "POST /api/usages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n";
     gone.write_all(format!("{head}{{\"patientId\":\"{MARK}\"").as_bytes()).expect("it reads");
 }
 
@@ -161,6 +166,8 @@ impl Place {
             "1",
             "--log-slow",
             "0s",
+            "--host",
+            MARK,
         ];
         Started::start(self.0.path(), name, &[&words, more].concat())
     }

@@ -216,7 +216,7 @@ fn answers_that_nobody_takes_are_bounded() {
         set_socket_recv_buffer_size(&socket, 4096).expect("it can be set");
         rustix::net::connect(&socket, &server.address).expect("it listens");
         let mut stream = TcpStream::from(socket);
-        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("it reads");
         stream
     };

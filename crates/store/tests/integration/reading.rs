@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use store::HistoryQuery;
+use store::{Effort, HistoryQuery, Rest, SummaryBy, SummaryQuery};
 use usage::{Instant, UsageId};
 
 use crate::harness::*;
@@ -140,6 +140,65 @@ fn pages_show_the_journal_as_the_first_page_saw_it() {
     other.cursor = Some(text.parse().expect("a cursor"));
     let refused = store.history(&other).expect_err("another patient's cursor");
     assert!(matches!(refused, store::ReadError::Cursor), "{refused}");
+}
+
+#[test]
+fn an_instant_far_from_its_receipt_is_flagged() {
+    let dir = folder();
+    let store = start(config(dir.path()));
+    let flags = |ms: i64| {
+        let id = post_durably(&store, &Sent::new("p", START_MS as i64 + ms, "m")).id;
+        let stored = store.receipt(&id).expect("served").expect("durable");
+        (stored.future, stored.past)
+    };
+    let (hour, five_years) = (3_600_000, 5 * 31_557_600_000_i64);
+    assert_eq!(flags(hour), (false, false));
+    assert_eq!(flags(hour + 1), (true, false));
+    assert_eq!(flags(-five_years), (false, false));
+    assert_eq!(flags(-five_years - 1), (false, true));
+    assert_eq!(flags(-(START_MS as i64)), (false, true), "1970");
+}
+
+#[test]
+fn repro_a_summary_of_more_medications_than_rows_lists_the_largest() {
+    let dir = folder();
+    let mut config = config(dir.path());
+    config.journal.segment_bytes = 8 << 20;
+    config.journal.pending_bytes_max = 1 << 20;
+    config.tail_bytes_max = 64 << 20;
+    config.run.usages_max = 10_000;
+    let store = open(config);
+    let ms = START_MS as i64;
+    // Half of the names are in the index and half in the tail; every tenth has two usages.
+    for half in 0..2 {
+        for batch in 0..30 {
+            let names = (0..1000).map(|number| half * 30_000 + batch * 1000 + number);
+            let sent: Vec<_> =
+                names.map(|name| Sent::new("p", ms, &format!("m{name:05}"))).collect();
+            let again: Vec<_> = sent.iter().step_by(10).cloned().collect();
+            for accepted in post_batch(&store, &sent).into_iter().chain(post_batch(&store, &again))
+            {
+                accepted.expect("room");
+            }
+            store.journal().commit_once().expect("commits");
+        }
+        if half == 0 {
+            while store.index_once() {}
+        }
+    }
+    let query = SummaryQuery {
+        by: SummaryBy::Medication,
+        from: None,
+        to: None,
+        tz: jiff::tz::TimeZone::UTC,
+    };
+    let summary = store.summary_within(&query, &mut Effort::rows(u64::MAX)).expect("served");
+    assert_eq!(summary.rows.len(), 50_000);
+    assert_eq!(summary.other, Some(Rest { medications: 10_000, usages: 10_000 }));
+    assert_eq!(summary.rows.iter().filter(|row| row.count == 2).count(), 6000);
+    assert!(summary.rows.is_sorted());
+    let spent = store.summary_within(&query, &mut Effort::rows(1000));
+    assert!(matches!(spent, Err(store::ReadError::TooSlow)), "{spent:?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn decode_lines(body: &[u8], unknown: UnknownFields) -> Result<Items<'_>, BatchE
 
 fn decode_array(body: &[u8], unknown: UnknownFields) -> Result<Items<'_>, BatchError> {
     let not_json = |detail| BatchError::NotJson { detail };
-    let text = str::from_utf8(body).map_err(|error| not_json(not_utf8_detail(&error)))?;
+    let text = str::from_utf8(body).map_err(|error| not_json(not_utf8_detail(body, &error)))?;
     if text.trim_ascii().bytes().next().is_some_and(|byte| byte != b'[') {
         return Err(not_json("must be a JSON array".to_owned()));
     }

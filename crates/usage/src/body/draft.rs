@@ -214,7 +214,7 @@ fn is_valid_text(text: &str, name: &str, chars_max: usize, errors: &mut FieldErr
 fn timestamp<'a>(value: Value<'a>, errors: &mut FieldErrors) -> Option<Timestamp<'a>> {
     let parsed = match value {
         Value::Text(text) => read(&text).map(|reading| reading.with_text(text)),
-        Value::Integer(ms) => Timestamp::from_epoch_ms(ms),
+        Value::Integer(number) => Timestamp::from_number(number),
         Value::Fraction => Err(TimestampError::NotWholeMillis),
         other => {
             let detail = || not_a("a string or a number", &other);

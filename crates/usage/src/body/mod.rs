@@ -76,8 +76,13 @@ pub fn decode(body: &[u8], unknown: UnknownFields) -> Result<Usage<'_>, Rejectio
     // Once for the whole body costs less than once for every string in it.
     match str::from_utf8(body) {
         Ok(text) => decode_text(text, unknown),
-        Err(error) => Err(Rejection::NotJson { detail: not_utf8_detail(&error) }),
+        Err(error) => Err(Rejection::NotJson { detail: not_utf8_detail(body, &error) }),
     }
+}
+
+/// `body` without a byte order mark in UTF-8, which RFC 8259, section 8.1, lets a reader ignore.
+pub fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 fn decode_text(text: &str, unknown: UnknownFields) -> Result<Usage<'_>, Rejection> {
@@ -97,7 +102,10 @@ fn decode_text(text: &str, unknown: UnknownFields) -> Result<Usage<'_>, Rejectio
 }
 
 #[cold]
-fn not_utf8_detail(error: &std::str::Utf8Error) -> String {
+fn not_utf8_detail(body: &[u8], error: &std::str::Utf8Error) -> String {
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = body {
+        return "the body is UTF-16; send UTF-8".to_owned();
+    }
     format!("invalid UTF-8 after {} bytes", error.valid_up_to())
 }
 
@@ -108,10 +116,27 @@ fn not_json_detail(text: &str, error: &serde_json::Error) -> String {
     if text.trim_ascii().is_empty() {
         return "the body is empty".to_owned();
     }
+    if holds_lines(text) {
+        return "the body holds more than one JSON value; for one usage a line, send \
+                `Content-Type: application/x-ndjson`"
+            .to_owned();
+    }
     match error.classify() {
         serde_json::error::Category::Syntax | serde_json::error::Category::Eof => error.to_string(),
         serde_json::error::Category::Data | serde_json::error::Category::Io => {
             format!("not understood at line {} column {}", error.line(), error.column())
         }
     }
+}
+
+/// Whether a whole JSON object is followed by the beginning of another on a later line.
+fn holds_lines(text: &str) -> bool {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    if !text.trim_ascii_start().starts_with('{') || !matches!(values.next(), Some(Ok(_))) {
+        return false;
+    }
+    let rest = text.get(values.byte_offset()..).unwrap_or_default();
+    rest.split_once('{').is_some_and(|(between, _)| {
+        between.contains('\n') && between.bytes().all(|byte| byte.is_ascii_whitespace())
+    })
 }

@@ -10,6 +10,9 @@ const NANOS_DIGITS: usize = 9;
 /// `Tue Nov 01 2016 09:11:51 GMT-0500`, then nothing or ` (name)`.
 #[inline]
 pub(super) fn js(bytes: &[u8]) -> Result<Reading, TimestampError> {
+    if let [_, _, _, _, _, _, _, _, b'1'..=b'9', b' ', ..] = bytes {
+        return padded(bytes, 8, js);
+    }
     let Some((head, name)) = bytes.split_first_chunk::<33>() else {
         return Err(short_js(bytes));
     };
@@ -84,6 +87,9 @@ pub(super) fn rfc3339(bytes: &[u8]) -> Result<Reading, TimestampError> {
 
 /// `Tue, 01 Nov 2016 14:11:51 GMT` (RFC 9110, section 5.6.7, the preferred format).
 pub(super) fn http(bytes: &[u8]) -> Result<Reading, TimestampError> {
+    if let [_, _, _, _, _, b'1'..=b'9', b' ', ..] = bytes {
+        return padded(bytes, 5, http);
+    }
     let Ok(all) = <&[u8; 29]>::try_from(bytes) else {
         return Err(TimestampError::Unrecognized);
     };
@@ -108,6 +114,18 @@ pub(super) fn http(bytes: &[u8]) -> Result<Reading, TimestampError> {
     check(&civil)?;
     check_weekday(&civil, &all[..3])?;
     reading(&civil, 0, 0, Form::Http)
+}
+
+/// Reads a text whose day of the month, at `day`, has one digit, as Espruino writes it and RFC 5322
+/// allows. Only the text itself tells that spelling.
+#[cold]
+fn padded(
+    bytes: &[u8],
+    day: usize,
+    layout: impl FnOnce(&[u8]) -> Result<Reading, TimestampError>,
+) -> Result<Reading, TimestampError> {
+    let padded = [&bytes[..day], b"0", &bytes[day..]].concat();
+    layout(&padded).map(|reading| Reading { form: Form::Irregular, ..reading })
 }
 
 /// A date and a time without the rest are a local time; anything else is no form of ours.

@@ -17,7 +17,7 @@ pub(crate) use form::{Form, js_name, render};
 /// Accepted are
 /// - JavaScript's `Date.toString()`, `Tue Nov 01 2016 09:11:51 GMT-0500 (CDT)`, with any name in
 ///   the parentheses or none: the number decides, the name is kept but not believed, and the
-///   weekday must match the date;
+///   weekday must match the date. The day may have one digit, here and in the date of HTTP;
 /// - RFC 3339, `2016-11-01T09:11:51.25-05:00` or `…Z`, with any number of fractional digits. The
 ///   instant is cut to the nanosecond, the text keeps every digit. `t`, `z` or a blank for the `T`
 ///   are fine, and so are other spellings of ISO 8601 that name a date, a time and an offset;
@@ -84,6 +84,9 @@ pub enum TimestampError {
     /// A number that is no whole number of milliseconds.
     #[error("as a number must be whole milliseconds since 1970, without fraction or exponent")]
     NotWholeMillis,
+    /// A number that is a recent time in seconds and a time before 2000 in milliseconds.
+    #[error("looks like seconds; send milliseconds")]
+    Seconds,
     /// Digits in quotes.
     #[error("as milliseconds since 1970 must be a JSON number, not text")]
     NumberAsText,
@@ -110,6 +113,7 @@ impl TimestampError {
             TimestampError::OffsetRange => "timestamp-offset",
             TimestampError::OutOfRange => "timestamp-out-of-range",
             TimestampError::NotWholeMillis => "timestamp-not-whole",
+            TimestampError::Seconds => "timestamp-seconds",
             TimestampError::NumberAsText => "timestamp-number-as-text",
             TimestampError::Unrecognized => "timestamp-form",
         }
@@ -125,13 +129,23 @@ pub(crate) struct Reading {
 }
 
 impl<'a> Timestamp<'a> {
-    /// Reads a timestamp sent as text. Allocates nothing.
+    /// Reads a timestamp sent as text. Allocates nothing, unless the day has one digit.
     #[inline]
     pub fn parse(text: &'a str) -> Result<Timestamp<'a>, TimestampError> {
         read(text).map(|reading| reading.with_text(Cow::Borrowed(text)))
     }
 
-    /// Milliseconds since 1970, sent as a JSON number.
+    /// Milliseconds since 1970 as a client sends them. Refuses a number that lies before 2000 as
+    /// milliseconds and after 2000 as seconds: C, Python and Unix tools count seconds.
+    pub fn from_number(number: i64) -> Result<Timestamp<'static>, TimestampError> {
+        const YEAR_2000_SECONDS: i64 = 946_684_800;
+        if (YEAR_2000_SECONDS..YEAR_2000_SECONDS * 1000).contains(&number) {
+            return Err(TimestampError::Seconds);
+        }
+        Timestamp::from_epoch_ms(number)
+    }
+
+    /// Milliseconds since 1970, as a JSON number.
     pub fn from_epoch_ms(ms: i64) -> Result<Timestamp<'static>, TimestampError> {
         let instant = Instant::from_millis(ms).ok_or(TimestampError::OutOfRange)?;
         let reading = Reading { instant, offset_seconds: 0, form: Form::EpochMillis };

@@ -87,6 +87,33 @@ fn bytes_that_are_no_usage() {
 }
 
 #[test]
+fn repro_a_byte_order_mark_stands_before_a_body() {
+    let marked = ["\u{feff}", ORIGINAL].concat();
+    check(usage::without_bom(marked.as_bytes()), "ok");
+    check(usage::without_bom(ORIGINAL.as_bytes()), "ok");
+    let twice = ["\u{feff}", &marked].concat();
+    check(usage::without_bom(twice.as_bytes()), "not JSON");
+    assert_eq!(usage::without_bom(b"\xef\xbb"), b"\xef\xbb");
+}
+
+#[test]
+fn repro_the_detail_says_what_else_the_body_is() {
+    let check = |body: &[u8], word: &str| match decode(body, UnknownFields::Refuse) {
+        Err(Rejection::NotJson { detail }) => assert!(detail.contains(word), "{detail}"),
+        other => panic!("{other:?}"),
+    };
+    let lines = [ORIGINAL, "\r\n", ORIGINAL, "\n"].concat();
+    check(lines.as_bytes(), "application/x-ndjson");
+    check(&lines.as_bytes()[..lines.len() - 20], "application/x-ndjson");
+    // On one line they are no lines.
+    check([ORIGINAL, " ", ORIGINAL].concat().as_bytes(), "trailing characters");
+    check([ORIGINAL, "\n]"].concat().as_bytes(), "trailing characters");
+    let utf16: Vec<u8> =
+        ["\u{feff}", ORIGINAL].concat().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    check(&utf16, "UTF-16");
+}
+
+#[test]
 fn an_object_that_is_no_usage_says_where_and_stays_bounded() {
     let deep = |count: usize| "[".repeat(count) + &"]".repeat(count);
     check(with("medication", &deep(100_000)), "/medication wrong-type");
