@@ -51,6 +51,6 @@ pub use options::{Options, Sabotage};
 pub use pending::Appender;
 pub use reader::Reader;
 pub use shared::{CommitObserver, SyncObserver};
-pub use status::{ClockSuspect, Cut, Recovery, Status};
+pub use status::{Backlog, ClockSuspect, Cut, Recovery, Status};
 pub use subscribe::Subscription;
 pub use threads::Threads;
