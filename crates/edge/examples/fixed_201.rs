@@ -1,10 +1,11 @@
 //! Reads each body and answers a fixed 201: what the edge costs without a store behind it. Takes an
 //! address and a number of cores, 127.0.0.1:3300 and 1 when none are given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::{Answer, Config, CoreContext, Deadlines, LogPolicy, Request, Service};
+use edge::{Answer, Budget, Config, CoreContext, Deadlines, LogPolicy, Request, Service};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
 use telemetry::{Metrics, Route};
@@ -38,6 +39,7 @@ fn main() {
             linger: Duration::from_secs(2),
         },
         connections_max: 100_000,
+        budget: Arc::new(Budget::new(1 << 30)),
         log: LogPolicy { sample: 0, slow: Duration::MAX },
         name: "fixed",
         core_first: 0,

@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use telemetry::{Method, Route};
 use tokio::net::TcpStream;
 
+use crate::budget::Budget;
 use crate::clock;
 use crate::core::{Core, Deadlines};
 use crate::hush::Hush;
@@ -34,8 +35,13 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
 /// keep them on the heap.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes that are read at once. hyper keeps room for as many for a connection's next request.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that are read at once, and what hyper's buffer grows to: a whole head, and no more, because
+/// hyper keeps the room for the connection's next request.
+const READ_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// The least that hyper's buffer for a head has.
+const HEAD_BUFFER_BYTES: usize = 8 * 1024;
+/// How long a connection beyond the limit may take to show that it is a health check, and to end.
+const BEYOND_LIMIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of an answer that leave its connection open: hyper copies an answer whole, and keeps the room
 /// for it as long as the connection lasts. The answer to a batch of a thousand fits, at 58 to 76 bytes
 /// an item, so that who sends many keeps the connection.
@@ -74,12 +80,30 @@ pub(crate) struct ConnectionState {
     task: RefCell<Option<Arc<Hush>>>,
     /// When the answer began to be sent, and its bytes.
     answer: Cell<(Duration, u64)>,
-    /// Let go when the answer is sent.
+    /// Given back when the answer is sent.
     held: RefCell<Option<Box<dyn Any>>>,
+    /// Whether it has a place within the limit on connections. One that has none is answered once, and
+    /// with 503 unless it is a health check.
+    within_limit: bool,
+    /// Whether it is to be answered with 503 and closed as long as no head has arrived.
+    unwanted: Cell<bool>,
+    budget: Arc<Budget>,
+    /// Bytes of `budget` that what has arrived of a request takes.
+    charged: Cell<usize>,
+    /// Bytes that came from the socket since the request began, without those of its body.
+    buffered: Cell<usize>,
+    /// Bytes of its body so far.
+    body_bytes: Cell<usize>,
+    /// Whether the budget has no room for what has arrived of a body.
+    no_room: Cell<bool>,
 }
 
 impl ConnectionState {
-    pub(crate) fn new(now: Rc<Cell<Duration>>) -> Rc<Self> {
+    pub(crate) fn new(
+        now: Rc<Cell<Duration>>,
+        budget: Arc<Budget>,
+        within_limit: bool,
+    ) -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
@@ -92,6 +116,13 @@ impl ConnectionState {
             task: RefCell::new(None),
             answer: Cell::new((Duration::ZERO, 0)),
             held: RefCell::new(None),
+            within_limit,
+            unwanted: Cell::new(false),
+            budget,
+            charged: Cell::new(0),
+            buffered: Cell::new(0),
+            body_bytes: Cell::new(0),
+            no_room: Cell::new(false),
         })
     }
 
@@ -100,9 +131,64 @@ impl ConnectionState {
         self.since.set(self.now.get());
     }
 
-    pub(crate) fn bytes_read(&self) {
+    pub(crate) fn bytes_read(&self, bytes: usize) {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
+            self.buffered.set(0);
+            self.body_bytes.set(0);
+        }
+        self.buffered.set(self.buffered.get() + bytes);
+    }
+
+    /// Notes that `bytes` of a body were handed over, to be counted by whoever keeps them.
+    pub(crate) fn body_bytes_taken(&self, bytes: usize) {
+        self.buffered.set(self.buffered.get().saturating_sub(bytes));
+        self.body_bytes.set(self.body_bytes.get() + bytes);
+    }
+
+    /// Notes that more of a request is waited for, with `room` for it in hyper's buffer. Returns whether
+    /// the connection may wait: the budget has to have room for what has arrived, or the newest of many
+    /// slow senders leaves. A request that arrives at once never waits and is not counted here.
+    ///
+    /// What is counted is memory that has been written to: the buffer of the head, which is held as long
+    /// as the request is, and what a body has used of the buffer that it passes through.
+    pub(crate) fn may_wait(&self, room: usize) -> bool {
+        let held = match self.phase.get() {
+            Phase::Head | Phase::Body => {
+                self.buffered.get().max(HEAD_BUFFER_BYTES) + room.min(self.body_bytes.get())
+            }
+            Phase::Idle | Phase::Busy | Phase::Answer | Phase::Lingering => 0,
+        };
+        let more = held.saturating_sub(self.charged.get());
+        if more > 0 && !self.budget.take(more) {
+            self.no_room.set(true);
+        } else {
+            self.charged.set(self.charged.get() + more);
+        }
+        !(self.awaits_head() && (self.no_room.get() || self.unwanted.get()))
+    }
+
+    /// Whether there is no room for what has arrived of a body.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.no_room.get()
+    }
+
+    fn give_budget_back(&self) {
+        self.budget.give_back(self.charged.take());
+    }
+
+    /// Ends a connection beyond the limit, whatever it is doing; with 503 if it has not been answered.
+    pub(crate) fn end_now(&self) {
+        self.unwanted.set(true);
+        if !self.awaits_head() {
+            self.overdue.set(Some(self.phase.get()));
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.forward();
         }
     }
 
@@ -123,6 +209,9 @@ impl ConnectionState {
     fn begin_answer(&self, bytes: u64, held: Option<Box<dyn Any>>) {
         *self.held.borrow_mut() = held;
         self.answer.set((self.now.get(), bytes));
+        if self.charged.get() > 0 {
+            self.give_budget_back();
+        }
         self.enter(Phase::Answer);
     }
 
@@ -162,9 +251,10 @@ impl ConnectionState {
         self.received.set(bytes as u64);
     }
 
-    /// Whether the connection ends in the middle of a request, so that more of it may arrive.
+    /// Whether the connection ends in the middle of a request, so that more of it may arrive and is waited
+    /// for. One that has to leave makes room at once.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.linger.get() || self.phase.get() == Phase::Head
+        !self.unwanted.get() && (self.linger.get() || self.phase.get() == Phase::Head)
     }
 
     /// Whether no request is being answered, so that only a refusal of a head can be written.
@@ -195,32 +285,43 @@ impl ConnectionState {
         self.overdue.take().is_some_and(|phase| phase == self.phase.get())
     }
 
-    /// Ends what has waited too long. `idle_max` is shorter while draining or full.
-    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) {
+    /// Ends what has waited too long. `idle_max` is shorter while draining or nearly full. Returns
+    /// whether an idle connection ends.
+    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) -> bool {
         let phase = self.phase.get();
-        let max = match phase {
+        let mut max = match phase {
             Phase::Idle => idle_max,
             Phase::Head => deadlines.header,
-            Phase::Busy => return,
+            Phase::Busy => return false,
             Phase::Body => deadlines.body,
             Phase::Answer => deadlines.idle,
             Phase::Lingering => deadlines.linger,
         };
+        if !self.within_limit {
+            max = max.min(BEYOND_LIMIT_PATIENCE);
+        }
         let waited = self.now.get().saturating_sub(self.since.get()) >= max;
         if !waited && !self.is_taken_too_slowly(deadlines) {
-            return;
+            return false;
         }
         if phase == Phase::Body {
             self.body_expired.set(true);
             if let Some(waker) = self.body_waker.borrow_mut().take() {
                 waker.wake();
             }
-            return;
+        } else if self.within_limit {
+            self.overdue.set(Some(phase));
+            self.wake();
+        } else {
+            self.end_now();
         }
-        self.overdue.set(Some(phase));
-        if let Some(task) = self.task.borrow().as_ref() {
-            task.forward();
-        }
+        phase == Phase::Idle && self.within_limit
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        self.give_budget_back();
     }
 }
 
@@ -284,9 +385,14 @@ async fn handle<S: Service>(
     // by the chunks and hides the length, so no request with chunks is followed by another one
     // (RFC 9112, section 6.1).
     let chunked = unread && body.size_hint().exact().is_none();
-    let request = Request { head, body, connection: Rc::clone(&state) };
-    let mut answer = call(&core.service, request).await;
-    let cut_short = answer.close || chunked || unread && state.received.get() == 0;
+    let mut answer = if state.within_limit || core.service.admits_always(head.uri.path()) {
+        call(&core.service, Request { head, body, connection: Rc::clone(&state) }).await
+    } else {
+        core.context.metrics.connection_refused();
+        Answer::problem(Route::Other, &too_many_connections())
+    };
+    let close = answer.close || !state.within_limit;
+    let cut_short = close || chunked || unread && state.received.get() == 0;
     let sent = answer.response.body().size_hint().exact().unwrap_or(0);
     let last = cut_short || sent > KEPT_ANSWER_BYTES_MAX;
     let headers = answer.response.headers_mut();
@@ -304,8 +410,16 @@ async fn handle<S: Service>(
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);
+    state.no_room.set(false);
     state.begin_answer(sent, answer.held.take());
     Ok(answer.response)
+}
+
+/// The answer to a connection that has no place.
+pub(crate) fn too_many_connections() -> Problem {
+    Problem::from(ProblemKind::OVERLOADED)
+        .detail("as many connections as the server may have (--connections-max) are open")
+        .closing()
 }
 
 /// The service's answer, or that it failed when it panics: one request's fault must not end the

@@ -7,7 +7,8 @@
 //!
 //! What a service may rely on:
 //! - [`Service::call`] runs on one core's thread; local tasks may be spawned there when the service is
-//!   made. A panic is a 500 of its own request.
+//!   made. A panic is a 500 of its own request. A panic outside of requests fails the core, see
+//!   [`Control::failed_core`].
 //! - [`Request::read_body`] is bounded in bytes and time. An answer without it is sent with
 //!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
 //!   the answer is not lost to a reset. So is a request in chunks the last of its connection: it may
@@ -19,6 +20,7 @@
 //! - Each answer has an `x-request-id`, is counted and timed, and is logged as [`LogPolicy`] says.
 
 mod body;
+mod budget;
 mod clock;
 mod connection;
 mod control;
@@ -33,6 +35,7 @@ mod problem;
 mod request;
 
 pub use body::BodyError;
+pub use budget::{Budget, Held, Permit};
 pub use control::{Control, Drained};
 pub use core::{Config, Cores, Deadlines, start};
 pub use log::LogPolicy;

@@ -1,5 +1,7 @@
 //! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
 
+use std::time::Duration;
+
 use edge::{Answer, FieldProblem, Problem, ProblemKind};
 use http::StatusCode;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Rejection, Usage};
 
 use crate::api::Api;
-use crate::intake::{PRINCIPAL, count, key_of};
+use crate::intake::{PRINCIPAL, count, key_of, unknown};
 use crate::{answers, refusals};
 
 /// Bytes of what is wrong with items that the answer to a batch lists, about. An item of a few bytes
@@ -53,6 +55,7 @@ pub(crate) async fn take(
     body: &[u8],
     format: BatchFormat,
     header_key: Option<&str>,
+    read_at: Duration,
 ) -> Result<Answer, Problem> {
     let outcomes = append(api, body, format, header_key)?;
     let last = outcomes.iter().filter_map(|outcome| match outcome {
@@ -60,15 +63,10 @@ pub(crate) async fn take(
         Outcome::Refused(_) => None,
     });
     if let Some(last) = last.max()
-        && api.tickets.durable(last).await.is_err()
+        && let Err(why) = api.tickets.durable(last, read_at).await
     {
-        for outcome in &outcomes {
-            if matches!(outcome, Outcome::Stored(_)) {
-                api.core.metrics.refused(Refusal::Poisoned);
-            }
-        }
-        api.shared.refusing.note();
-        return Err(refusals::outcome_unknown());
+        let stored = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Stored(_)));
+        return Err(unknown(api, why, stored.count()));
     }
     for outcome in &outcomes {
         if let Outcome::Stored(accepted) = outcome {

@@ -1,14 +1,15 @@
 //! `POST /api/usages`: the call that everything else exists for.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
+use edge::{Answer, BodyError, FieldProblem, Permit, Problem, ProblemKind, Request};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
-use store::{Accepted, AppendRefused};
+use store::{Accepted, AppendRefused, OutcomeUnknown};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Usage, limits};
 
-use crate::admission::Permit;
 use crate::api::Api;
 use crate::{answers, batch, refusals};
 
@@ -46,6 +47,7 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
         error.problem()
     })?;
+    let read_at = api.tickets.now();
     let format = match media_type {
         MediaType::Ndjson => Some(BatchFormat::Ndjson),
         MediaType::Json => {
@@ -53,8 +55,10 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
     };
     match format {
-        Some(format) => Box::pin(batch::take(api, &body, format, header_key.as_deref())).await,
-        None => one(api, &body, header_key.as_deref()).await,
+        Some(format) => {
+            Box::pin(batch::take(api, &body, format, header_key.as_deref(), read_at)).await
+        }
+        None => one(api, &body, header_key.as_deref(), read_at).await,
     }
 }
 
@@ -71,21 +75,24 @@ pub(crate) async fn read_admitted<'a>(
     if bytes > bytes_max {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let mut permit = api.shared.admission.admit(bytes).ok_or(BodyError::NoRoom)?;
+    let mut permit = api.shared.bodies.admit(bytes).ok_or(BodyError::NoRoom)?;
     let body = request.read_body_within(bytes_max, |bytes| permit.grow_to(bytes)).await?;
     Ok((body, permit))
 }
 
-async fn one(api: &Api, body: &[u8], header_key: Option<&str>) -> Result<Answer, Problem> {
+async fn one(
+    api: &Api,
+    body: &[u8],
+    header_key: Option<&str>,
+    read_at: Duration,
+) -> Result<Answer, Problem> {
     let accepted = append(api, body, header_key).map_err(|(problem, reason)| {
         api.core.metrics.refused(reason);
         api.shared.refusing.note_if(reason);
         problem
     })?;
-    if api.tickets.durable(accepted.seq).await.is_err() {
-        api.core.metrics.refused(Refusal::Poisoned);
-        api.shared.refusing.note();
-        return Err(refusals::outcome_unknown());
+    if let Err(why) = api.tickets.durable(accepted.seq, read_at).await {
+        return Err(unknown(api, why, 1));
     }
     count(api, &accepted);
     Ok(Answer::new(Route::Usages, answers::accepted(accepted.id, accepted.replayed)))
@@ -105,6 +112,16 @@ fn append(
         Some(key) => api.shared.store.append_keyed(&usage, PRINCIPAL, key, received_ms),
     };
     appended.map_err(refusals::append)
+}
+
+/// Counts `usages` of which nobody knows whether they are stored, and gives the answer.
+pub(crate) fn unknown(api: &Api, why: OutcomeUnknown, usages: usize) -> Problem {
+    let (problem, reason) = refusals::outcome_unknown(why);
+    for _ in 0..usages {
+        api.core.metrics.refused(reason);
+    }
+    api.shared.refusing.note();
+    problem
 }
 
 /// Counts a durable usage.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use edge::Budget;
 use store::{Clock, IndexState, Store};
 use telemetry::Metrics;
 use usage::UnknownFields;
 
-use crate::admission::{Admission, Refusing};
+use crate::admission::Refusing;
 use crate::counting::Counting;
 
 /// What every core sees.
@@ -15,9 +16,10 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Admission,
+    /// The room for requests that are arriving or waiting for the disk.
+    pub(crate) bodies: Arc<Budget>,
     /// The room for large answers.
-    pub(crate) answers: Arc<Admission>,
+    pub(crate) answers: Arc<Budget>,
     pub(crate) refusing: Refusing,
     pub(crate) counting: Counting,
     pub(crate) unknown_fields: UnknownFields,
@@ -33,6 +35,14 @@ impl Shared {
         if let Some(cause) = self.store.failure() {
             return Some(format!(
                 "a write to the journal failed ({cause}); nothing is acknowledged any more"
+            ));
+        }
+        if let Some(stalled) = self.store.stalled() {
+            // Whoever reads this may rely on it: no core needs to notice by itself first.
+            self.refusing.note();
+            return Some(format!(
+                "the disk has not completed a write for {:.1} s (--stuck-after); new usages get 503",
+                stalled.as_secs_f64()
             ));
         }
         let status = self.store.status();

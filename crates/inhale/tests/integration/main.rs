@@ -16,6 +16,7 @@ mod keys;
 mod listening;
 mod load_runs;
 mod loading;
+mod memory;
 mod mounted;
 mod needs;
 mod overload;
@@ -27,6 +28,7 @@ mod program;
 mod proving;
 mod reading;
 mod slow_senders;
+mod stuck;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use journal::disk::RealDisk;
 use journal::{
-    AppendError, Backlog, Clock, CommitError, Committed, Ended, FrameKind, Journal, Options, SystemClock,
-    WaitError,
+    AppendError, Backlog, Clock, CommitError, Committed, Ended, FrameKind, Journal, Options,
+    SystemClock, WaitError,
 };
 
 use crate::helpers::{ManualClock, append, commit, open, options, try_open, usages};
