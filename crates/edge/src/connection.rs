@@ -159,13 +159,27 @@ impl ConnectionState {
             }
             Phase::Idle | Phase::Busy | Phase::Answer | Phase::Lingering => 0,
         };
-        let more = held.saturating_sub(self.charged.get());
-        if more > 0 && !self.budget.take(more) {
+        if !self.charge(held) {
             self.no_room.set(true);
-        } else {
-            self.charged.set(self.charged.get() + more);
         }
         !(self.awaits_head() && (self.no_room.get() || self.unwanted.get()))
+    }
+
+    /// Has the budget cover a head that is worked on, if that needs more than the buffer that every
+    /// connection has.
+    fn charge_head(&self) -> bool {
+        let bytes = self.buffered.get();
+        bytes <= HEAD_BUFFER_BYTES || self.charge(bytes)
+    }
+
+    /// Has the budget cover `bytes`, if there is room for what that adds.
+    fn charge(&self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.charged.get());
+        let fits = more == 0 || self.budget.take(more);
+        if fits {
+            self.charged.set(self.charged.get() + more);
+        }
+        fits
     }
 
     /// Whether there is no room for what has arrived of a body.
@@ -385,11 +399,13 @@ async fn handle<S: Service>(
     // by the chunks and hides the length, so no request with chunks is followed by another one
     // (RFC 9112, section 6.1).
     let chunked = unread && body.size_hint().exact().is_none();
-    let mut answer = if state.within_limit || core.service.admits_always(head.uri.path()) {
-        call(&core.service, Request { head, body, connection: Rc::clone(&state) }).await
-    } else {
+    let mut answer = if !state.within_limit && !core.service.admits_always(head.uri.path()) {
         core.context.metrics.connection_refused();
         Answer::problem(Route::Other, &too_many_connections())
+    } else if !state.charge_head() {
+        Answer::problem(Route::Other, &Problem::from(ProblemKind::OVERLOADED).closing())
+    } else {
+        call(&core.service, Request { head, body, connection: Rc::clone(&state) }).await
     };
     let close = answer.close || !state.within_limit;
     let cut_short = close || chunked || unread && state.received.get() == 0;

@@ -6,9 +6,12 @@
 //! ([`handover`]) listeners, starts cores on them ([`start`]) and drains them ([`Control::drain`]).
 //!
 //! What a service may rely on:
-//! - [`Service::call`] runs on one core's thread; local tasks may be spawned there when the service is
-//!   made. A panic is a 500 of its own request. A panic outside of requests fails the core, see
-//!   [`Control::failed_core`].
+//! - [`Service::call`] runs on one core's thread; tasks may be spawned there when the service is made
+//!   ([`CoreContext::spawn`]). A panic is a 500 of its own request. A panic outside of requests fails
+//!   the core ([`Control::failed_core`]).
+//! - Beyond [`Config::connections_max`] it is called only for what it admits always; anything else gets
+//!   503.
+//! - What has arrived of a request that is not whole takes its memory from [`Config::budget`].
 //! - [`Request::read_body`] is bounded in bytes and time. An answer without it is sent with
 //!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
 //!   the answer is not lost to a reset. So is a request in chunks the last of its connection: it may

@@ -37,6 +37,10 @@ impl Shared {
                 "a write to the journal failed ({cause}); nothing is acknowledged any more"
             ));
         }
+        let status = self.store.status();
+        if status.journal.no_space {
+            return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
+        }
         if let Some(stalled) = self.store.stalled() {
             // Whoever reads this may rely on it: no core needs to notice by itself first.
             self.refusing.note();
@@ -44,10 +48,6 @@ impl Shared {
                 "the disk has not completed a write for {:.1} s (--stuck-after); new usages get 503",
                 stalled.as_secs_f64()
             ));
-        }
-        let status = self.store.status();
-        if status.journal.no_space {
-            return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
         }
         match &status.index_state {
             IndexState::Ready | IndexState::Off => None,

@@ -225,6 +225,36 @@ fn repro_heads_that_do_not_end_have_a_budget() {
 }
 
 #[test]
+fn large_heads_that_are_worked_on_have_a_budget() {
+    let head = format!(
+        "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nX: {}\r\n\r\nab",
+        "x".repeat(15 << 10)
+    );
+    let check = |bytes_max: usize, expected: usize| {
+        let budget = Arc::new(Budget::new(bytes_max));
+        let site = Site::with(|config| config.budget = Arc::clone(&budget));
+        let mut clients: Vec<_> = (0..20).map(|_| Raw::connect(site.address)).collect();
+        for client in &mut clients {
+            client.send(&head);
+        }
+        site.wait_for_held(expected);
+        site.release();
+        let served = clients.iter_mut().filter_map(|client| match client.answer().status {
+            201 => Some(()),
+            status => {
+                assert_eq!(status, 503);
+                None
+            }
+        });
+        // A place may be taken again once the first ones are answered.
+        assert!((expected..=20).contains(&served.count()));
+        site.wait_until(|| budget.bytes() == 0);
+    };
+    check(1 << 20, 20);
+    check(100 << 10, 6);
+}
+
+#[test]
 fn repro_chunks_that_do_not_end_have_a_budget() {
     let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
     let head = "POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::acknowledged::{Heard, Posting};
 use crate::faults::{injecting, start_under};
-use crate::http::{BODY, get, post, read_answer};
+use crate::http::{BODY, get, post, read_answer, status_is_listed};
 use crate::needs::{lacks, until};
 use crate::process::{Folder, Server, usages_stored};
 
@@ -157,6 +157,7 @@ fn repro_connections_over_the_limit_are_answered() {
         let answer = answer.expect_problem(503, "overloaded");
         assert_eq!(answer.header("retry-after"), Some("1"));
         assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(status_is_listed("GET", "/docs", 503), None);
     }
     assert_eq!(limited.figure("inhale_connections_refused_total"), 100);
     until("they have left", || open(&limited) == 8);
