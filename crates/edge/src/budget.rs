@@ -1,4 +1,4 @@
-//! Budgets of bytes. Whoever asks for more than is left is refused before it is used, so that overload
+//! Budgets of bytes. A request for more than is left is refused before any of it is used, so overload
 //! costs little and never memory.
 
 use std::sync::Arc;

@@ -140,7 +140,7 @@ impl ConnectionState {
         self.buffered.set(self.buffered.get() + bytes);
     }
 
-    /// Notes that `bytes` of a body were handed over, to be counted by whoever keeps them.
+    /// Notes that `bytes` of a body were handed over. The service counts them.
     pub(crate) fn body_bytes_taken(&self, bytes: usize) {
         self.buffered.set(self.buffered.get().saturating_sub(bytes));
         self.body_bytes.set(self.body_bytes.get() + bytes);

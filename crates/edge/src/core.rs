@@ -52,7 +52,7 @@ pub struct Config {
     /// [`Service::admits_always`]. As the limit comes near, those that have been idle for a second are
     /// closed to make room.
     pub connections_max: usize,
-    /// The memory for requests that have not arrived whole, shared with whoever reads bodies within it.
+    /// The memory for requests that have not arrived whole. The service takes its bodies from it too.
     pub budget: Arc<Budget>,
     /// Which requests are logged.
     pub log: LogPolicy,
@@ -153,7 +153,7 @@ impl Limit {
     }
 
     /// How many idle connections a core should close, so that a sixteenth of the places, or one at
-    /// least, is free for whoever comes next.
+    /// least, stays free for new ones.
     fn excess_of_core(&self) -> usize {
         let kept = (self.max - self.max / 16).min(self.max.saturating_sub(1));
         self.open.load(Ordering::Relaxed).saturating_sub(kept).div_ceil(self.cores)
@@ -252,7 +252,7 @@ async fn accept<S: Service>(
             Ok((stream, _)) if core.limit.take() => spawn_connection(&core, stream, true),
             Ok((stream, _)) => {
                 spawn_connection(&core, stream, false);
-                // Whoever had to leave for it is to be gone before the next one comes.
+                // The connection that leaves for it must be gone before the next one is accepted.
                 tokio::task::yield_now().await;
             }
             Err(error) => {

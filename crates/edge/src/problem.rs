@@ -91,7 +91,7 @@ kinds! {
         "A checksum of what is stored does not match.",
         "Quote the request id to whoever runs the server: `inhale journal check` says what is damaged.", false;
     OVERLOADED = 503, "overloaded", "There is no room right now",
-        "What the server may hold in memory, or the calls it may have waiting, are in use. Nothing was stored.",
+        "The memory for requests, the connections (--connections-max) or the places for waiting calls are all in use. Nothing was stored.",
         "Send again after `Retry-After` seconds; with an idempotency key that is safe however often.", true;
     DISK_STUCK = 503, "disk-stuck", "The disk does not complete its writes",
         "Usages that arrived earlier still wait for the disk (--stuck-after), so the server accepts no new ones. Nothing was stored.",

@@ -306,7 +306,7 @@ fn finish(
             (Duration::ZERO, LAST_WORDS)
         }
     };
-    let give_up_at = monotonic() + deadline;
+    let give_up_at = monotonic().saturating_add(deadline);
     // Held sockets would keep the port open with nobody accepting.
     drop(held);
     let drained = server.drain(grace, deadline);

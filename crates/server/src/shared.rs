@@ -42,7 +42,7 @@ impl Shared {
             return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
         }
         if let Some(stalled) = self.store.stalled() {
-            // Whoever reads this may rely on it: no core needs to notice by itself first.
+            // From this answer on new usages are refused; without it a core may notice a moment later.
             self.refusing.note();
             return Some(format!(
                 "the disk has not completed a write for {:.1} s (--stuck-after); new usages get 503",

@@ -280,7 +280,7 @@ fn the_budget_of_the_pending_buffer_holds() {
     assert_eq!(usages(&journal, 1).len(), 2);
 }
 
-/// What waits ages; what hangs is told from what is slow by the batches that become durable.
+/// Waiting frames age. A stuck disk differs from a slow one in that no batch becomes durable.
 #[test]
 fn the_backlog_has_the_age_of_the_oldest_frame() {
     let clock = ManualClock::new();
