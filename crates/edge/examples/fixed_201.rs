@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::{Answer, Config, CoreContext, Deadlines, LogPolicy, Request, Service};
+use edge::{Answer, Budget, Config, CoreContext, Deadlines, LogPolicy, Request, Service};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
 use telemetry::{Metrics, Route};
@@ -39,6 +39,7 @@ fn main() {
             linger: Duration::from_secs(2),
         },
         connections_max: 100_000,
+        budget: Arc::new(Budget::new(1 << 30)),
         log: LogPolicy { sample: 0, slow: Duration::MAX },
         access: Arc::default(),
         name: "fixed",

@@ -66,14 +66,27 @@ pub(crate) async fn read(
         connection.body_read(first.len());
         return Ok(first);
     }
-    let mut whole = BytesMut::from(first);
+    // A body that declares its length never grows; a chunked one doubles.
+    let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut whole = BytesMut::with_capacity(first.len() + rest.min(bytes_max));
+    whole.extend_from_slice(&first);
+    drop(first);
     loop {
         if whole.len() > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
         }
         match next(body, connection).await? {
-            Some(more) if reserve(whole.len() + more.len()) => whole.extend_from_slice(&more),
-            Some(_) => return Err(BodyError::NoRoom),
+            Some(more) => {
+                let bytes = whole.len() + more.len();
+                if bytes > whole.capacity() {
+                    let capacity = bytes.max(bytes_max.min(2 * whole.capacity()));
+                    if !reserve(capacity) {
+                        return Err(BodyError::NoRoom);
+                    }
+                    whole.reserve(capacity - whole.len());
+                }
+                whole.extend_from_slice(&more);
+            }
             None => {
                 connection.body_read(whole.len());
                 return Ok(whole.freeze());
@@ -97,6 +110,9 @@ async fn next(
                 Poll::Pending if connection.body_expired() => {
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }
+                Poll::Pending if connection.has_no_room() => {
+                    return Poll::Ready(Err(BodyError::NoRoom));
+                }
                 Poll::Pending => {
                     connection.await_body(context.waker());
                     return Poll::Pending;
@@ -107,7 +123,10 @@ async fn next(
                 None => Ok(None),
                 Some(Err(_)) => Err(BodyError::Broken),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Ok(Some(data)),
+                    Ok(data) => {
+                        connection.body_bytes_taken(data.len());
+                        Ok(Some(data))
+                    }
                     // Trailers mean nothing here.
                     Err(_) => continue,
                 },

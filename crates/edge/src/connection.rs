@@ -24,6 +24,7 @@ use telemetry::{Method, Route};
 use tokio::net::TcpStream;
 
 use crate::access::Visitor;
+use crate::budget::Budget;
 use crate::clock;
 use crate::core::{Core, Deadlines};
 use crate::hush::Hush;
@@ -36,8 +37,13 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Bytes of a request's head. Headers are bounded by hyper's own 100: naming that number would make it
 /// keep them on the heap.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes that are read at once. hyper keeps room for as many for a connection's next request.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that are read at once, and what hyper's buffer grows to: a whole head, and no more, because
+/// hyper keeps the room for the connection's next request.
+const READ_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// The least that hyper's buffer for a head has.
+const HEAD_BUFFER_BYTES: usize = 8 * 1024;
+/// How long a connection beyond the limit may take to show that it is a health check, and to end.
+const BEYOND_LIMIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of an answer that leave its connection open: hyper copies an answer whole, and keeps the room
 /// for it as long as the connection lasts. The answer to a batch of a thousand fits, at 58 to 76 bytes
 /// an item, so that who sends many keeps the connection.
@@ -78,13 +84,32 @@ pub(crate) struct ConnectionState {
     task: RefCell<Option<Arc<Hush>>>,
     /// When the answer began to be sent, and its bytes.
     answer: Cell<(Duration, u64)>,
-    /// Let go when the answer is sent.
+    /// Given back when the answer is sent.
     held: RefCell<Option<Box<dyn Any>>>,
+    /// Whether it has a place within the limit on connections. One that has none is answered once, and
+    /// with 503 unless it is a health check.
+    within_limit: bool,
+    /// Whether it is to be answered with 503 and closed as long as no head has arrived.
+    unwanted: Cell<bool>,
+    budget: Arc<Budget>,
+    /// Bytes of `budget` that what has arrived of a request takes.
+    charged: Cell<usize>,
+    /// Bytes that came from the socket since the request began, without those of its body.
+    buffered: Cell<usize>,
+    /// Bytes of its body so far.
+    body_bytes: Cell<usize>,
+    /// Whether the budget has no room for what has arrived of a body.
+    no_room: Cell<bool>,
 }
 
 impl ConnectionState {
     /// `local` is the connection's own address.
-    pub(crate) fn new(now: Rc<Cell<Duration>>, local: IpAddr) -> Rc<Self> {
+    pub(crate) fn new(
+        now: Rc<Cell<Duration>>,
+        local: IpAddr,
+        budget: Arc<Budget>,
+        within_limit: bool,
+    ) -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now.get()),
@@ -98,6 +123,13 @@ impl ConnectionState {
             task: RefCell::new(None),
             answer: Cell::new((Duration::ZERO, 0)),
             held: RefCell::new(None),
+            within_limit,
+            unwanted: Cell::new(false),
+            budget,
+            charged: Cell::new(0),
+            buffered: Cell::new(0),
+            body_bytes: Cell::new(0),
+            no_room: Cell::new(false),
         })
     }
 
@@ -106,9 +138,78 @@ impl ConnectionState {
         self.since.set(self.now.get());
     }
 
-    pub(crate) fn bytes_read(&self) {
+    pub(crate) fn bytes_read(&self, bytes: usize) {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
+            self.buffered.set(0);
+            self.body_bytes.set(0);
+        }
+        self.buffered.set(self.buffered.get() + bytes);
+    }
+
+    /// Notes that `bytes` of a body were handed over. The service counts them.
+    pub(crate) fn body_bytes_taken(&self, bytes: usize) {
+        self.buffered.set(self.buffered.get().saturating_sub(bytes));
+        self.body_bytes.set(self.body_bytes.get() + bytes);
+    }
+
+    /// Notes that more of a request is waited for, with `room` for it in hyper's buffer. Returns whether
+    /// the connection may wait: the budget has to have room for what has arrived, or the newest of many
+    /// slow senders leaves. A request that arrives at once never waits and is not counted here.
+    ///
+    /// What is counted is memory that has been written to: the buffer of the head, which is held as long
+    /// as the request is, and what a body has used of the buffer that it passes through.
+    pub(crate) fn may_wait(&self, room: usize) -> bool {
+        let held = match self.phase.get() {
+            Phase::Head | Phase::Body => {
+                self.buffered.get().max(HEAD_BUFFER_BYTES) + room.min(self.body_bytes.get())
+            }
+            Phase::Idle | Phase::Busy | Phase::Answer | Phase::Lingering => 0,
+        };
+        if !self.charge(held) {
+            self.no_room.set(true);
+        }
+        !(self.awaits_head() && (self.no_room.get() || self.unwanted.get()))
+    }
+
+    /// Has the budget cover a head that is worked on, if that needs more than the buffer that every
+    /// connection has.
+    fn charge_head(&self) -> bool {
+        let bytes = self.buffered.get();
+        bytes <= HEAD_BUFFER_BYTES || self.charge(bytes)
+    }
+
+    /// Has the budget cover `bytes`, if there is room for what that adds.
+    fn charge(&self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.charged.get());
+        let fits = more == 0 || self.budget.take(more);
+        if fits {
+            self.charged.set(self.charged.get() + more);
+        }
+        fits
+    }
+
+    /// Whether there is no room for what has arrived of a body.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.no_room.get()
+    }
+
+    fn give_budget_back(&self) {
+        self.budget.give_back(self.charged.take());
+    }
+
+    /// Ends a connection beyond the limit, whatever it is doing; with 503 if it has not been answered.
+    pub(crate) fn end_now(&self) {
+        self.unwanted.set(true);
+        if !self.awaits_head() {
+            self.overdue.set(Some(self.phase.get()));
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.forward();
         }
     }
 
@@ -129,6 +230,9 @@ impl ConnectionState {
     fn begin_answer(&self, bytes: u64, held: Option<Box<dyn Any>>) {
         *self.held.borrow_mut() = held;
         self.answer.set((self.now.get(), bytes));
+        if self.charged.get() > 0 {
+            self.give_budget_back();
+        }
         self.enter(Phase::Answer);
     }
 
@@ -168,9 +272,10 @@ impl ConnectionState {
         self.received.set(Some(bytes as u64));
     }
 
-    /// Whether the connection ends in the middle of a request, so that more of it may arrive.
+    /// Whether the connection ends in the middle of a request, so that more of it may arrive and is waited
+    /// for. One that has to leave makes room at once.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.linger.get() || self.phase.get() == Phase::Head
+        !self.unwanted.get() && (self.linger.get() || self.phase.get() == Phase::Head)
     }
 
     /// Whether no request is being answered, so that only a refusal of a head can be written.
@@ -201,32 +306,43 @@ impl ConnectionState {
         self.overdue.take().is_some_and(|phase| phase == self.phase.get())
     }
 
-    /// Ends what has waited too long. `idle_max` is shorter while draining or full.
-    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) {
+    /// Ends what has waited too long. `idle_max` is shorter while draining or nearly full. Returns
+    /// whether an idle connection ends.
+    pub(crate) fn sweep(&self, deadlines: &Deadlines, idle_max: Duration) -> bool {
         let phase = self.phase.get();
-        let max = match phase {
+        let mut max = match phase {
             Phase::Idle => idle_max,
             Phase::Head => deadlines.header,
-            Phase::Busy => return,
+            Phase::Busy => return false,
             Phase::Body => deadlines.body,
             Phase::Answer => deadlines.idle,
             Phase::Lingering => deadlines.linger,
         };
+        if !self.within_limit {
+            max = max.min(BEYOND_LIMIT_PATIENCE);
+        }
         let waited = self.now.get().saturating_sub(self.since.get()) >= max;
         if !waited && !self.is_taken_too_slowly(deadlines) {
-            return;
+            return false;
         }
         if phase == Phase::Body {
             self.body_expired.set(true);
             if let Some(waker) = self.body_waker.borrow_mut().take() {
                 waker.wake();
             }
-            return;
+        } else if self.within_limit {
+            self.overdue.set(Some(phase));
+            self.wake();
+        } else {
+            self.end_now();
         }
-        self.overdue.set(Some(phase));
-        if let Some(task) = self.task.borrow().as_ref() {
-            task.forward();
-        }
+        phase == Phase::Idle && self.within_limit
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        self.give_budget_back();
     }
 }
 
@@ -286,18 +402,23 @@ async fn handle<S: Service>(
     };
     let id = request_id(head.headers.get(X_REQUEST_ID), || core.next_request_id());
     let unread = !body.is_end_stream();
-    // A request with both a length and chunks may be read otherwise by a proxy on its way: hyper goes
-    // by the chunks, hides the length and ends the connection (RFC 9112, section 6.1).
-    let chunked = unread && body.size_hint().exact().is_none();
-    let mut answer = match core.access.check(&head, &state.visitor) {
-        Ok(()) => {
-            let request = Request { head, body, connection: Rc::clone(&state) };
-            call(&core.service, request).await
+    let mut answer = if !state.within_limit && !core.service.admits_always(head.uri.path()) {
+        core.context.metrics.connection_refused();
+        Answer::problem(Route::Other, &too_many_connections())
+    } else if !state.charge_head() {
+        Answer::problem(Route::Other, &Problem::from(ProblemKind::OVERLOADED).closing())
+    } else {
+        match core.access.check(&head, &state.visitor) {
+            Ok(()) => {
+                let request = Request { head, body, connection: Rc::clone(&state) };
+                call(&core.service, request).await
+            }
+            Err(refused) => Answer::problem(Route::Other, &refused),
         }
-        Err(refused) => Answer::problem(Route::Other, &refused),
     };
     let received = state.received.get();
-    let cut_short = answer.close || unread && received.is_none();
+    let close = answer.close || !state.within_limit;
+    let cut_short = close || unread && received.is_none();
     let sent = match method {
         Method::Head => 0,
         _ => answer.response.body().size_hint().exact().unwrap_or(0),
@@ -307,7 +428,7 @@ async fn handle<S: Service>(
     if last || core.draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    state.linger.set(last || chunked);
+    state.linger.set(last);
     headers.insert(X_REQUEST_ID, id);
     let took = clock::now().saturating_sub(start);
     let status = answer.response.status().as_u16();
@@ -319,8 +440,16 @@ async fn handle<S: Service>(
     }
     state.body_waker.borrow_mut().take();
     state.body_expired.set(false);
+    state.no_room.set(false);
     state.begin_answer(sent, answer.held.take());
     Ok(answer.response)
+}
+
+/// The answer to a connection that has no place.
+pub(crate) fn too_many_connections() -> Problem {
+    Problem::from(ProblemKind::OVERLOADED)
+        .detail("as many connections as the server may have (--connections-max) are open")
+        .closing()
 }
 
 /// The service's answer, or that it failed when it panics: one request's fault must not end the

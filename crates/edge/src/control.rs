@@ -1,6 +1,7 @@
 //! Draining: how serving ends without cutting anybody off.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ pub struct Control {
     stage: watch::Sender<Stage>,
     draining: AtomicBool,
     cut_off: AtomicU64,
+    failed_core: OnceLock<usize>,
 }
 
 impl Control {
@@ -36,6 +38,7 @@ impl Control {
             stage: watch::Sender::new(Stage::Serving),
             draining: AtomicBool::new(false),
             cut_off: AtomicU64::new(0),
+            failed_core: OnceLock::new(),
         }
     }
 
@@ -61,7 +64,28 @@ impl Control {
         self.cut_off.fetch_add(connections as u64, Ordering::Relaxed);
     }
 
+    /// The number of the first core that has lost its thread, or a task that it cannot do without, to a
+    /// panic. Its connections hang, so the process should end.
+    pub fn failed_core(&self) -> Option<usize> {
+        self.failed_core.get().copied()
+    }
+
     pub(crate) fn drained(&self) -> Drained {
         Drained { cut_off: self.cut_off.load(Ordering::Relaxed) }
+    }
+}
+
+/// Marks a core as failed when whatever owns this ends by a panic.
+pub(crate) struct FailOnPanic {
+    pub(crate) control: Arc<Control>,
+    pub(crate) core: usize,
+}
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The first one counts.
+            let _ = self.control.failed_core.set(self.core);
+        }
     }
 }

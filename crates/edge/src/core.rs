@@ -2,22 +2,25 @@
 //! sweeper that holds its connections' deadlines. Cores share nothing but the control.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use slab::Slab;
 use telemetry::Metrics;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::access::Access;
+use crate::budget::Budget;
 use crate::clock;
 use crate::connection::{self, ConnectionState};
-use crate::control::{Control, Drained, Stage};
+use crate::control::{Control, Drained, FailOnPanic, Stage};
 use crate::log::LogPolicy;
 use crate::request::{CoreContext, Service};
 
@@ -29,8 +32,13 @@ const SWEEP_EVERY_DRAINING: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Threads of a core for what blocks. A service bounds what it hands them.
 const BLOCKING_THREADS_MAX: usize = 2;
-/// How long an idle connection may hold a place that others wait for.
+/// How long an idle connection may hold a place that others need.
 const IDLE_MAX_WHEN_FULL: Duration = Duration::from_secs(1);
+/// Connections beyond the limit, over all cores: each is read only far enough to tell a health check
+/// from anything else.
+const BEYOND_LIMIT_MAX: usize = 64;
+/// The same for a core, however many cores there are.
+const BEYOND_LIMIT_MIN: usize = 4;
 /// Time for emptying a listener's queue before it is closed, however fast it fills.
 const QUEUE_EMPTYING_MAX: Duration = Duration::from_millis(100);
 /// Time between two log lines about failing accepts.
@@ -41,9 +49,12 @@ const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(10);
 pub struct Config {
     /// How long anything is waited for.
     pub deadlines: Deadlines,
-    /// Connections open at once, over all cores. Further ones wait in the listeners' backlog, and
-    /// idle ones are closed after a second to make room.
+    /// Connections open at once, over all cores. Further ones get 503, unless they send what
+    /// [`Service::admits_always`]. As the limit comes near, those that have been idle for a second are
+    /// closed to make room.
     pub connections_max: usize,
+    /// The memory for requests that have not arrived whole. The service takes its bodies from it too.
+    pub budget: Arc<Budget>,
     /// Which requests are logged.
     pub log: LogPolicy,
     /// Which hosts and origins requests may name.
@@ -83,13 +94,11 @@ impl Cores {
         Arc::clone(&self.control)
     }
 
-    /// Waits until all have drained.
-    ///
-    /// # Panics
-    /// When a core's thread panicked.
+    /// Waits until all have drained. A thread that panicked has ended too; [`Control::failed_core`]
+    /// names its core.
     pub fn join(self) -> Drained {
         for thread in self.threads {
-            thread.join().expect("a core's thread ends by draining");
+            let _ = thread.join();
         }
         self.control.drained()
     }
@@ -107,21 +116,56 @@ pub fn start<S: Service>(
     service: impl Fn(CoreContext) -> S + Clone + Send + 'static,
 ) -> io::Result<Cores> {
     let control = Arc::new(Control::new());
-    let cores = listeners.len().max(1);
-    let mut threads = Vec::with_capacity(cores);
+    let limit = Arc::new(Limit::new(config.connections_max, listeners.len()));
+    let mut threads = Vec::with_capacity(listeners.len());
     for (number, listeners) in (config.core_first..).zip(listeners) {
-        let context = CoreContext { core: number, metrics: metrics.core(number) };
-        let (config, control, service) = (config.clone(), Arc::clone(&control), service.clone());
-        let connections_max = config.connections_max.div_ceil(cores);
+        let control = Arc::clone(&control);
+        let context = CoreContext { core: number, metrics: metrics.core(number), control };
+        let (config, limit, service) = (config.clone(), Arc::clone(&limit), service.clone());
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let thread = std::thread::Builder::new().name(format!("{}-{number}", config.name)).spawn(
-            move || run_core(&config, connections_max, listeners, control, context, service),
-        )?;
+        let thread = std::thread::Builder::new()
+            .name(format!("{}-{number}", config.name))
+            .spawn(move || run_core(&config, limit, listeners, context, service))?;
         threads.push(thread);
     }
     Ok(Cores { threads, control })
+}
+
+/// The limit on connections, over all cores.
+struct Limit {
+    open: AtomicUsize,
+    max: usize,
+    cores: usize,
+}
+
+impl Limit {
+    fn new(max: usize, cores: usize) -> Self {
+        Self { open: AtomicUsize::new(0), max, cores: cores.max(1) }
+    }
+
+    /// Takes a place, if there is one.
+    fn take(&self) -> bool {
+        let more = |open| (open < self.max).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many idle connections a core should close, so that a sixteenth of the places, or one at
+    /// least, stays free for new ones.
+    fn excess_of_core(&self) -> usize {
+        let kept = (self.max - self.max / 16).min(self.max.saturating_sub(1));
+        self.open.load(Ordering::Relaxed).saturating_sub(kept).div_ceil(self.cores)
+    }
+
+    /// How many connections beyond the limit a core may have.
+    fn beyond_max_of_core(&self) -> usize {
+        (BEYOND_LIMIT_MAX / self.cores).max(BEYOND_LIMIT_MIN)
+    }
 }
 
 /// One core, as its connections see it.
@@ -130,11 +174,12 @@ pub(crate) struct Core<S> {
     pub(crate) context: CoreContext,
     pub(crate) log: LogPolicy,
     pub(crate) access: Arc<Access>,
-    control: Arc<Control>,
+    pub(crate) budget: Arc<Budget>,
     deadlines: Deadlines,
-    connections_max: usize,
+    limit: Arc<Limit>,
     connections: RefCell<Slab<Rc<ConnectionState>>>,
-    connection_ended: Notify,
+    /// Keys of the connections beyond the limit, the oldest first.
+    beyond_limit: RefCell<VecDeque<usize>>,
     /// Coarse time, moved by the sweeper.
     now: Rc<Cell<Duration>>,
     request_ids: Cell<u64>,
@@ -144,7 +189,7 @@ pub(crate) struct Core<S> {
 
 impl<S> Core<S> {
     pub(crate) fn draining(&self) -> bool {
-        self.control.draining()
+        self.context.control.draining()
     }
 
     pub(crate) fn next_request_id(&self) -> u64 {
@@ -161,12 +206,12 @@ impl<S> Core<S> {
 
 fn run_core<S: Service>(
     config: &Config,
-    connections_max: usize,
+    limit: Arc<Limit>,
     listeners: Vec<TcpListener>,
-    control: Arc<Control>,
     context: CoreContext,
     service: impl FnOnce(CoreContext) -> S,
 ) {
+    let _guard = FailOnPanic { control: Arc::clone(&context.control), core: context.core };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -181,21 +226,21 @@ fn run_core<S: Service>(
             context,
             log: config.log,
             access: Arc::clone(&config.access),
-            control,
+            budget: Arc::clone(&config.budget),
             deadlines: config.deadlines.clone(),
-            connections_max,
+            limit,
             connections: RefCell::new(Slab::new()),
-            connection_ended: Notify::new(),
+            beyond_limit: RefCell::default(),
             now: Rc::new(Cell::new(clock::now())),
             request_ids: Cell::new(first_id),
             requests: Cell::new(0),
             refused: Cell::new(0),
         });
-        let stage = core.control.watch();
+        let stage = core.context.control.watch();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .expect("a non-blocking listener can be registered with epoll");
-            tokio::task::spawn_local(accept(Rc::clone(&core), listener, stage.clone()));
+            core.context.spawn(accept(Rc::clone(&core), listener, stage.clone()));
         }
         sweep(&core, stage).await;
     });
@@ -210,19 +255,17 @@ async fn accept<S: Service>(
     let mut logged = None;
     let bound = listener.local_addr().ok().map(|bound| bound.ip());
     while !core.draining() {
-        while core.connections.borrow().len() >= core.connections_max && !core.draining() {
-            core.context.metrics.accept_paused();
-            tokio::select! {
-                () = core.connection_ended.notified() => {}
-                _ = stage.changed() => {}
-            }
-        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stage.changed() => break,
         };
         match accepted {
-            Ok((stream, _)) => spawn_connection(&core, stream, bound),
+            Ok((stream, _)) if core.limit.take() => spawn_connection(&core, stream, bound, true),
+            Ok((stream, _)) => {
+                spawn_connection(&core, stream, bound, false);
+                // The connection that leaves for it must be gone before the next one is accepted.
+                tokio::task::yield_now().await;
+            }
             Err(error) => {
                 core.context.metrics.accept_error();
                 if logged.is_none_or(|last| clock::now() - last >= ACCEPT_LOG_EVERY) {
@@ -243,7 +286,11 @@ async fn accept<S: Service>(
     let start = clock::now();
     while clock::now() - start < QUEUE_EMPTYING_MAX {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-            Ok(Ok((stream, _))) => spawn_connection(&core, stream, bound),
+            // What waited before the end is served, whatever the limit.
+            Ok(Ok((stream, _))) => {
+                core.limit.open.fetch_add(1, Ordering::Relaxed);
+                spawn_connection(&core, stream, bound, true);
+            }
             _ => break,
         }
     }
@@ -258,11 +305,13 @@ fn is_exhaustion(error: &io::Error) -> bool {
     })
 }
 
-/// `bound` is the listener's address.
+/// Has a connection of the listener on `bound` served. One that has no place within the limit makes the oldest of its kind leave
+/// when there are too many of them.
 fn spawn_connection<S: Service>(
     core: &Rc<Core<S>>,
     stream: tokio::net::TcpStream,
     bound: Option<IpAddr>,
+    within_limit: bool,
 ) {
     // Only a listener on all addresses does not tell that of its connections.
     let local = bound.filter(|bound| !bound.is_unspecified()).or_else(|| {
@@ -270,10 +319,21 @@ fn spawn_connection<S: Service>(
         stream.local_addr().ok().map(|local| local.ip())
     });
     let local = local.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let state = ConnectionState::new(Rc::clone(&core.now), local);
+    let budget = Arc::clone(&core.budget);
+    let state = ConnectionState::new(Rc::clone(&core.now), local, budget, within_limit);
     let key = core.connections.borrow_mut().insert(Rc::clone(&state));
     core.context.metrics.connection_opened();
-    let registered = Registered { core: Rc::clone(core), key };
+    if !within_limit {
+        let mut beyond = core.beyond_limit.borrow_mut();
+        if beyond.len() >= core.limit.beyond_max_of_core()
+            && let Some(oldest) = beyond.pop_front()
+            && let Some(oldest) = core.connections.borrow().get(oldest)
+        {
+            oldest.end_now();
+        }
+        beyond.push_back(key);
+    }
+    let registered = Registered { core: Rc::clone(core), key, within_limit };
     tokio::task::spawn_local(async move {
         connection::serve(stream, Rc::clone(&registered.core), state).await;
     });
@@ -283,27 +343,30 @@ fn spawn_connection<S: Service>(
 struct Registered<S> {
     core: Rc<Core<S>>,
     key: usize,
+    within_limit: bool,
 }
 
 impl<S> Drop for Registered<S> {
     fn drop(&mut self) {
         self.core.connections.borrow_mut().remove(self.key);
         self.core.context.metrics.connection_closed();
-        self.core.connection_ended.notify_waiters();
+        if self.within_limit {
+            self.core.limit.give_back();
+        } else {
+            self.core.beyond_limit.borrow_mut().retain(|key| *key != self.key);
+        }
     }
 }
 
 /// Holds deadlines until the core has drained.
-async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
+async fn sweep<S: Service>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
     let mut drain_start = None;
     loop {
         core.now.set(clock::now());
+        core.service.tick();
         let current = *stage.borrow();
         let left = core.connections.borrow().len();
         let mut idle_max = core.deadlines.idle;
-        if left >= core.connections_max {
-            idle_max = idle_max.min(IDLE_MAX_WHEN_FULL);
-        }
         if let Stage::Draining { grace, deadline } = current {
             let lasted = core.now.get() - *drain_start.get_or_insert(core.now.get());
             // The grace counts from the start of draining also for who was idle before.
@@ -312,12 +375,17 @@ async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
             }
             let over = lasted >= deadline;
             if left == 0 && accept_loops_ended(core) || over {
-                core.control.count_cut_off(left);
+                core.context.control.count_cut_off(left);
                 return;
             }
         }
+        let mut excess = core.limit.excess_of_core();
+        let idle_max_of_excess = idle_max.min(IDLE_MAX_WHEN_FULL);
         for (_, connection) in core.connections.borrow().iter() {
-            connection.sweep(&core.deadlines, idle_max);
+            let idle_max = if excess > 0 { idle_max_of_excess } else { idle_max };
+            if connection.sweep(&core.deadlines, idle_max) {
+                excess = excess.saturating_sub(1);
+            }
         }
         if drain_start.is_some() {
             tokio::time::sleep(SWEEP_EVERY_DRAINING).await;

@@ -1,6 +1,8 @@
 //! The answer to a head that is no HTTP or too large. hyper gives it by itself, before any service
 //! is asked, and without a body; here it becomes a problem like every other.
 
+use std::fmt::Write as _;
+
 use crate::problem::{Problem, ProblemKind};
 
 /// The line by which hyper says that its answer has no body.
@@ -25,6 +27,19 @@ pub(crate) fn explained(written: &[u8]) -> Option<(&'static ProblemKind, Vec<u8>
          content-length: {length}\r\n{after}{body}"
     );
     Some((kind, answer.into_bytes()))
+}
+
+/// A whole answer for a connection that hyper has not answered and never will.
+pub(crate) fn whole(problem: &Problem) -> Vec<u8> {
+    let response = problem.response();
+    let mut answer = format!("HTTP/1.1 {}\r\n", response.status());
+    for (name, value) in response.headers() {
+        let value = value.to_str().expect("the headers of a problem are visible ASCII");
+        let _ = write!(answer, "{name}: {value}\r\n");
+    }
+    let body = problem.json();
+    let _ = write!(answer, "connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    answer.into_bytes()
 }
 
 #[cfg(test)]

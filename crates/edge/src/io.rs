@@ -16,8 +16,9 @@ use rustix::net::RecvFlags;
 use telemetry::{CoreMetrics, Method, Route};
 use tokio::net::TcpStream;
 
-use crate::connection::ConnectionState;
+use crate::connection::{self, ConnectionState};
 use crate::head_refusal;
+use crate::problem::{Problem, ProblemKind};
 
 /// Bytes read at most after an answer that did not wait for the whole request.
 const LINGER_BYTES_MAX: usize = 32 << 20;
@@ -60,6 +61,20 @@ impl WatchedIo {
         Poll::Ready(Ok(replaced))
     }
 
+    /// Answers 503 to a connection that has sent no whole head, as far as the socket takes it at once,
+    /// and gives back the error that ends it.
+    fn refuse(&mut self) -> io::Error {
+        let problem = if self.state.has_no_room() {
+            Problem::from(ProblemKind::OVERLOADED).closing()
+        } else {
+            self.metrics.connection_refused();
+            connection::too_many_connections()
+        };
+        self.metrics.request(Route::Other, Method::Other, problem.kind.status, Duration::ZERO);
+        let _ = self.stream.inner().try_write(&head_refusal::whole(&problem));
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
     /// Reads and throws away what the sender still sends, up to a bound.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [MaybeUninit::uninit(); 16 * 1024];
@@ -100,14 +115,23 @@ impl Read for WatchedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let room = buffer.remaining();
+        // SAFETY: nothing but a `ReadBuf` gets to write there, and it never makes a byte uninitialized.
+        let mut read = tokio::io::ReadBuf::uninit(unsafe { buffer.as_mut() });
+        let stream = Pin::new(self.stream.inner_mut());
+        let polled = tokio::io::AsyncRead::poll_read(stream, context, &mut read);
+        let bytes = read.filled().len();
+        // SAFETY: the socket has initialized and filled so many bytes.
+        unsafe { buffer.advance(bytes) };
         if polled.is_ready() {
-            self.state.bytes_read();
+            self.state.bytes_read(bytes);
         } else if self.state.closes_if_empty() && waiting(self.stream.inner()) == Waiting::Bytes {
             // The runtime will see these bytes when it next looks, and wake the task.
             self.state.stay_open();
+        } else if !self.state.may_wait(room) {
+            return Poll::Ready(Err(self.refuse()));
         }
         polled
     }

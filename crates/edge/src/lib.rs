@@ -6,8 +6,12 @@
 //! ([`handover`]) listeners, starts cores on them ([`start`]) and drains them ([`Control::drain`]).
 //!
 //! What a service may rely on:
-//! - [`Service::call`] runs on one core's thread; local tasks may be spawned there when the service is
-//!   made. A panic is a 500 of its own request.
+//! - [`Service::call`] runs on one core's thread; tasks may be spawned there when the service is made
+//!   ([`CoreContext::spawn`]). A panic is a 500 of its own request. A panic outside of requests fails
+//!   the core ([`Control::failed_core`]).
+//! - Beyond [`Config::connections_max`] it is called only for what it admits always; anything else gets
+//!   503.
+//! - What has arrived of a request that is not whole takes its memory from [`Config::budget`].
 //! - [`Request::read_body`] is bounded in bytes and time. An answer without it is sent with
 //!   `Connection: close`, and what the sender still sends is read and thrown away for a while, so that
 //!   the answer is not lost to a reset. A request with both a length and chunks is the last of its
@@ -21,6 +25,7 @@
 
 mod access;
 mod body;
+mod budget;
 mod clock;
 mod connection;
 mod control;
@@ -37,6 +42,7 @@ mod request;
 
 pub use access::Access;
 pub use body::BodyError;
+pub use budget::{Budget, Held, Permit};
 pub use control::{Control, Drained};
 pub use core::{Config, Cores, Deadlines, start};
 pub use host::{Host, HostError, Origin};

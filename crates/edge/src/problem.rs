@@ -88,7 +88,7 @@ kinds! {
         "A head may have 16 KiB and 100 headers. Nothing was stored.",
         "Send fewer or shorter headers, or put a long filter into the body of a search.", false;
     OUTCOME_UNKNOWN = 500, "outcome-unknown", "Whether the usage was stored is unknown",
-        "The disk failed while the usage was being written, and the server is stopping.",
+        "The disk failed while the usage was being written, or did not complete the write in time (--commit-timeout).",
         "Once a server answers again, send the usage again with its idempotency key: it is stored once. Without a key, look in the patient's history first.", true;
     DISK_FAILED = 500, "disk-failed", "The disk has failed",
         "An earlier write failed, so the server takes nothing in any more and is stopping. This request stored nothing.",
@@ -100,8 +100,11 @@ kinds! {
         "What this request needs cannot be read: a stored file is damaged or missing. If it was a POST with a key, nothing was stored, because the usage that already used the key cannot be compared; `detail` has that usage's id.",
         "Do not retry; report it to the operator of the server. `inhale journal check` shows the damage. All other usages are still served.", false;
     OVERLOADED = 503, "overloaded", "There is no room right now",
-        "What the server may hold in memory, or the calls it may have waiting, are in use. Nothing was stored.",
+        "The memory for requests, the connections (--connections-max) or the places for waiting calls are all in use. Nothing was stored.",
         "Send again after `Retry-After` seconds; with an idempotency key that is safe however often.", true;
+    DISK_STUCK = 503, "disk-stuck", "The disk does not complete its writes",
+        "Usages that arrived earlier still wait for the disk (--stuck-after), so the server accepts no new ones. Nothing was stored.",
+        "Send again after `Retry-After` seconds. The server accepts usages again as soon as the disk completes a write.", true;
     CATCHING_UP = 503, "catching-up", "What this call needs is catching up",
         "The index, which reads and idempotency keys need, is away or behind. Usages without a key are still taken in.",
         "Send again after `Retry-After` seconds.", true;

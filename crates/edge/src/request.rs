@@ -12,9 +12,13 @@ use telemetry::{CoreMetrics, Route};
 
 use crate::body::{self, BodyError};
 use crate::connection::ConnectionState;
+use crate::control::{Control, FailOnPanic};
 use crate::problem::Problem;
 
-/// Longest X-Request-Id that is used.
+#[cfg(doc)]
+use crate::core::Config;
+
+/// Longest X-Request-Id that is echoed.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// Answers are whole when they are handed over.
@@ -27,12 +31,35 @@ pub struct CoreContext {
     pub core: usize,
     /// The core's cells, which only this thread writes.
     pub metrics: Arc<CoreMetrics>,
+    pub(crate) control: Arc<Control>,
+}
+
+impl CoreContext {
+    /// Runs `task` on the core's thread, beside its requests. The core cannot do without it: a panic in
+    /// it makes the core a failed one ([`Control::failed_core`]).
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let guard = FailOnPanic { control: Arc::clone(&self.control), core: self.core };
+        tokio::task::spawn_local(async move {
+            let _guard = guard;
+            task.await;
+        });
+    }
 }
 
 /// Answers requests, on one core's thread.
 pub trait Service: 'static {
     /// Answers one request. Errors are answers too.
     fn call(&self, request: Request) -> impl Future<Output = Answer>;
+
+    /// Called about ten times a second, for what has a deadline.
+    fn tick(&self) {}
+
+    /// Whether a request to `path` is answered even when [`Config::connections_max`] are open. Such
+    /// answers must be small and immediate.
+    fn admits_always(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
 }
 
 /// One request; its head is there, its body may still be on its way.

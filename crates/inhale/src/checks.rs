@@ -37,12 +37,17 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
         (flags.admin_listen.is_empty(), "--admin-listen names no address; name one at least"),
         (flags.connections_max == 0, "--connections-max is 0, which lets nobody in; at least 1"),
         (
-            flags.bodies_max.as_u64() < BODY_BYTES_MAX as u64,
-            "--bodies-max has no room for one body of 1 MiB, which would be told to come again for \
-             ever; at least 1MiB",
+            flags.bodies_max.as_u64() < 2 * BODY_BYTES_MAX as u64,
+            "--bodies-max has no room for one body of 1 MiB and its buffers, so each of them would get \
+             503; at least 2MiB",
         ),
         (flags.header_timeout.is_zero(), "--header-timeout is 0, in which no head arrives"),
         (flags.body_timeout.is_zero(), "--body-timeout is 0, in which no body arrives"),
+        (flags.stuck_after.is_zero(), "--stuck-after is 0, with which every disk is stuck"),
+        (
+            flags.commit_timeout.is_zero(),
+            "--commit-timeout is 0, in which no usage gets to the disk",
+        ),
         (flags.idle_timeout.is_zero(), "--idle-timeout is 0, in which no answer is taken"),
     ];
     if let Some((_, why)) = serves_nobody.into_iter().find(|(is_so, _)| *is_so) {

@@ -3,7 +3,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What is open beside the connections of those who send usages: tables of the index, of which fjall
-/// keeps 900, 256 connections of operators, and some hundreds of files, listeners and runtimes.
+/// keeps 900, 256 connections of operators, 128 that are being refused, and some hundreds of files,
+/// listeners and runtimes.
 pub(crate) const BESIDE_CONNECTIONS: u64 = 1500;
 
 /// How many `inhale serve` may have, once it has raised its limit.

@@ -143,11 +143,20 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
     pub summary_timeout: Duration,
 
-    /// Connections open at once, over all cores
+    /// Time without a completed write after which the disk counts as stuck: /readyz fails, new usages get 503
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, help_heading = "Requests")]
+    pub stuck_after: Duration,
+
+    /// Time a usage may wait for the disk, from reading its body; then it gets 500, outcome unknown
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
+    pub commit_timeout: Duration,
+
+    /// Connections open at once, over all cores; further ones get 503, health checks excepted
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX, help_heading = "Requests")]
     pub connections_max: usize,
 
-    /// Bytes of request bodies in memory at once, over all cores; beyond it new ones get 503
+    /// Memory for requests that are arriving or waiting for the disk, with their buffers, over all cores;
+    /// beyond it new ones get 503
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, help_heading = "Requests")]
     pub bodies_max: ByteSize,
 

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -30,14 +31,18 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Slower than any connection over which somebody reads a page of a thousand usages.
 const TAKEN_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
 
-/// How often it is looked whether the disk has failed.
-const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
+/// How often the disk and the cores are checked for failure.
+const FAILURE_CHECKED_EVERY: Duration = Duration::from_millis(50);
+
+/// The longest that closing the store takes on a disk that works: the index may be merging.
+const CLOSE_MAX: Duration = Duration::from_secs(12);
 
 /// Why serving ends.
 enum End {
     Signal(&'static str),
     Takeover,
     JournalFailed { cause: String },
+    CoreFailed { core: usize },
 }
 
 /// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
@@ -92,7 +97,7 @@ pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
         logs.dropped_counter(),
     )
     .context("starting the server's threads")?;
-    let end = runtime.block_on(wait_for_end(&store, signals, successor.as_ref(), &held));
+    let end = runtime.block_on(wait_for_end(&store, &server, signals, successor.as_ref(), &held));
     // Before the store is let go: its next owner makes a socket of the same name.
     drop(successor);
     finish(flags, server, &store, held, (begun, end))
@@ -157,6 +162,7 @@ fn store_config(flags: &ServeFlags) -> store::Config {
     config.index_enabled = flags.index == Switch::On;
     config.index = IndexOptions { cache_bytes: flags.index_cache.as_u64(), ..config.index };
     config.key_window = flags.key_window;
+    config.stuck_after = flags.stuck_after;
     config
 }
 
@@ -185,6 +191,7 @@ fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
         },
         connections_max,
         bodies_bytes_max: bytes(flags.bodies_max),
+        commit_timeout: flags.commit_timeout,
         summary_patience: flags.summary_timeout,
         unknown_fields: match flags.unknown_fields {
             UnknownFieldsFlag::Refuse => UnknownFields::Refuse,
@@ -286,13 +293,14 @@ impl Signals {
 
 async fn wait_for_end(
     store: &Store,
+    server: &Server,
     mut signals: Signals,
     successor: Option<&Successor>,
     held: &takeover::Held,
 ) -> End {
     // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
     // A subscription here would cost every batch a wake-up of this thread.
-    let disk_failed = async {
+    let failed = async {
         let mut full = store.recovery().full.is_some();
         loop {
             if full && store.status().journal.begun {
@@ -302,9 +310,12 @@ async fn wait_for_end(
                 );
             }
             if let Some(cause) = store.failure() {
-                break cause;
+                break End::JournalFailed { cause };
             }
-            tokio::time::sleep(POISON_CHECKED_EVERY).await;
+            if let Some(core) = server.failed_core() {
+                break End::CoreFailed { core };
+            }
+            tokio::time::sleep(FAILURE_CHECKED_EVERY).await;
         }
     };
     let handed_over = async {
@@ -316,7 +327,7 @@ async fn wait_for_end(
     tokio::select! {
         _ = signals.terminate.recv() => End::Signal("SIGTERM"),
         _ = signals.interrupt.recv() => End::Signal("SIGINT"),
-        cause = disk_failed => End::JournalFailed { cause },
+        end = failed => end,
         () = handed_over => End::Takeover,
     }
 }
@@ -332,6 +343,7 @@ fn finish(
         End::Signal(signal) => signal,
         End::Takeover => "takeover",
         End::JournalFailed { .. } => "the journal failed",
+        End::CoreFailed { .. } => "a core's thread has panicked",
     };
     tracing::info!(reason, "stopping");
     let (grace, deadline) = match &end {
@@ -348,7 +360,15 @@ fn finish(
             );
             (Duration::ZERO, LAST_WORDS)
         }
+        End::CoreFailed { core } => {
+            tracing::error!(
+                core,
+                "a core's thread has panicked, so its connections hang; stopping"
+            );
+            (Duration::ZERO, LAST_WORDS)
+        }
     };
+    let give_up_at = monotonic().saturating_add(deadline);
     // Held sockets would keep the port open with nobody accepting.
     drop(held);
     let drained = server.drain(grace, deadline);
@@ -356,7 +376,7 @@ fn finish(
         tracing::warn!(connections = drained.cut_off, "cut off at --shutdown-timeout");
     }
     let journal = store.journal().status();
-    let closed = store.close();
+    let closed = close(store, give_up_at);
     tracing::info!(
         reason,
         usages = journal.frames,
@@ -371,5 +391,37 @@ fn finish(
     if let End::JournalFailed { cause } = end {
         bail!("the journal failed: {cause}; requests in flight were answered with outcome-unknown");
     }
-    closed.context("closing the journal")
+    closed?;
+    if let End::CoreFailed { core } = end {
+        bail!("the thread of core {core} has panicked; the log says where");
+    }
+    Ok(())
+}
+
+/// Closes the store, which waits for the disk. A disk that is stuck is waited for until `give_up_at`, and
+/// any other no longer than a close may take.
+fn close(store: &Store, give_up_at: Duration) -> Result<()> {
+    let (done, closed) = std::sync::mpsc::sync_channel(1);
+    let closing = store.clone();
+    std::thread::Builder::new()
+        .name("closing".into())
+        .spawn(move || {
+            // Nobody listens any more when it was given up.
+            let _ = done.send(closing.close());
+        })
+        .context("starting a thread to close the store")?;
+    loop {
+        match closed.recv_timeout(FAILURE_CHECKED_EVERY) {
+            Ok(closed) => return closed.context("closing the journal"),
+            Err(RecvTimeoutError::Disconnected) => bail!("closing the store has panicked"),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let overdue = monotonic().saturating_sub(give_up_at);
+        if overdue > CLOSE_MAX || !overdue.is_zero() && store.stalled().is_some() {
+            bail!(
+                "the disk did not complete a write in time (--shutdown-timeout); usages that were not \
+                 acknowledged may or may not be stored"
+            );
+        }
+    }
 }

@@ -190,6 +190,8 @@ impl Shared {
         let before = self.durable.swap(header.end_seq(), Ordering::SeqCst);
         assert_eq!(before, header.first_seq, "the durable position moves batch by batch");
         self.waiters.wake_all();
+        let now = self.clock.monotonic();
+        self.pending().written(now);
     }
 
     /// Makes the next segment the active one, preparing it here and now if the housekeeper has
@@ -241,7 +243,8 @@ impl Shared {
         let mut committer = lock(&self.committer);
         while self.commit(&mut committer)? != Committed::Nothing {}
         if !committer.closed_last && !committer.closed && committer.active.is_some() {
-            self.pending().append_closed();
+            let now = self.clock.monotonic();
+            self.pending().append_closed(now);
             match self.commit(&mut committer) {
                 // Every usage is durable; only the proof of it could not be added.
                 Ok(_) | Err(CommitError::NoSpace) => {}

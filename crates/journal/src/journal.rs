@@ -18,7 +18,7 @@ use crate::pending::Appender;
 use crate::reader::Reader;
 use crate::recover::{self, Examined};
 use crate::shared::{CommitObserver, Shared, SyncObserver, lock};
-use crate::status::{Recovery, Status};
+use crate::status::{Backlog, Recovery, Status};
 use crate::subscribe::{self, Subscription};
 use crate::threads::Threads;
 
@@ -202,6 +202,14 @@ impl Journal {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.shared.poison_cause.get().cloned()
+    }
+
+    /// How long the disk has kept frames waiting. Takes the appenders' lock: for a look some times a
+    /// second, not for every frame.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let now = self.shared.clock.monotonic();
+        self.shared.pending().backlog(now)
     }
 
     /// What the journal tells about itself.

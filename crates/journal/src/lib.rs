@@ -62,7 +62,7 @@ pub use pending::Appender;
 pub use reader::Reader;
 pub use recover::Examined;
 pub use shared::{CommitObserver, SyncObserver};
-pub use status::{ClockSuspect, Cut, Recovery, Status};
+pub use status::{Backlog, ClockSuspect, Cut, Recovery, Status};
 pub use subscribe::Subscription;
 pub use threads::Threads;
 pub use witness::{MissingEnd, Witness};

@@ -10,6 +10,7 @@ use crate::format::{
 };
 use crate::pace::Load;
 use crate::shared::Shared;
+use crate::status::Backlog;
 
 /// A batch in the making. The front of `bytes` is kept free for the batch header, so that one
 /// write takes both.
@@ -82,6 +83,12 @@ pub(crate) struct Pending {
     appends: u32,
     appends_before: u32,
     taken_at: Option<Duration>,
+    /// When the first frame of the pending batch was appended, and the first frame of the batch that is
+    /// being written.
+    waiting_since: Option<Duration>,
+    writing_since: Option<Duration>,
+    /// When a batch last became durable.
+    durable_at: Duration,
     bytes_max: usize,
     /// The segment that the next batch will go to if it fits, where in it the batch will start, and
     /// where that segment ends.
@@ -107,6 +114,9 @@ impl Pending {
             appends: 0,
             appends_before: 0,
             taken_at: None,
+            waiting_since: None,
+            writing_since: None,
+            durable_at: Duration::ZERO,
             bytes_max,
             segment: 0,
             write_at: 0,
@@ -154,11 +164,29 @@ impl Pending {
         spare.reset(self.gathered.next_seq());
         self.appends_before = std::mem::take(&mut self.appends);
         self.taken_at = Some(now);
+        self.writing_since = self.waiting_since.take();
         std::mem::replace(&mut self.gathered, spare)
     }
 
+    /// Notes that the batch taken last is durable.
+    pub(crate) fn written(&mut self, now: Duration) {
+        self.writing_since = None;
+        self.durable_at = now;
+    }
+
+    /// How long the disk has kept frames waiting.
+    pub(crate) fn backlog(&self, now: Duration) -> Backlog {
+        let Some(oldest) = self.writing_since.or(self.waiting_since) else {
+            return Backlog::default();
+        };
+        Backlog {
+            oldest: now.saturating_sub(oldest),
+            stalled: now.saturating_sub(oldest.max(self.durable_at)),
+        }
+    }
+
     /// Appends the frame that says that the journal was closed in order, if there is room for it.
-    pub(crate) fn append_closed(&mut self) {
+    pub(crate) fn append_closed(&mut self, now: Duration) {
         let seq = self.gathered.next_seq();
         let start = begin_frame(&mut self.gathered.bytes);
         if self.overflow().is_some() {
@@ -167,6 +195,7 @@ impl Pending {
         }
         finish_frame(&mut self.gathered.bytes, start, FrameKind::Closed, 0, 0, seq);
         self.note(start, 0);
+        self.waiting_since.get_or_insert(now);
         self.appends += 1;
     }
 
@@ -245,6 +274,9 @@ impl<'a> Appender<'a> {
         }
         finish_frame(&mut frame.pending.gathered.bytes, start, kind, 0, 0, seq);
         frame.pending.note(start, tag);
+        // The clock is read for the first frame of each batch only.
+        let clock = &self.shared.clock;
+        frame.pending.waiting_since.get_or_insert_with(|| clock.monotonic());
         frame.keep = true;
         self.appended = true;
         Ok(seq)

@@ -50,6 +50,16 @@ pub struct Status {
     pub clock_suspect: Option<ClockSuspect>,
 }
 
+/// How long the disk has kept appended frames waiting. Zero while none waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Age of the oldest frame that is not durable yet.
+    pub oldest: Duration,
+    /// Time in which no batch has become durable although that frame waited. It begins anew with each
+    /// batch, so it tells a disk that is stuck from one that is slow.
+    pub stalled: Duration,
+}
+
 /// Why the wall clock is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockSuspect {

@@ -1,5 +1,6 @@
 //! What operators ask: whether it lives, whether it is ready, how much it does.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,11 +20,13 @@ const STATUS_PAGE: &str = include_str!("pages/status.html");
 /// The operators' calls.
 pub(crate) struct Admin {
     shared: Arc<Shared>,
+    /// Whether the disk was stuck at the last look.
+    stuck: Cell<bool>,
 }
 
 impl Admin {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, stuck: Cell::new(false) }
     }
 
     fn answer(&self, route: Route, request: &Request) -> Answer {
@@ -80,12 +83,13 @@ impl Admin {
             "postMsP99": milliseconds(0.99),
             "cpuSeconds": telemetry::process::cpu_seconds(),
             "residentBytes": telemetry::process::resident_bytes(),
-            "bodyBytes": self.shared.admission.bytes(),
+            "bodyBytes": self.shared.bodies.bytes(),
             "journal": {
                 "durable": status.durable,
                 "bytes": status.journal.bytes,
                 "segments": status.journal.segments,
                 "segmentsCompressed": status.journal.segments_compressed,
+                "oldestUnansweredMs": self.shared.store.journal().backlog().oldest.as_secs_f64() * 1e3,
                 "pendingBytes": status.journal.pending_bytes,
                 "syncs": status.journal.syncs,
                 "freeBytes": status.journal.free_bytes,
@@ -124,6 +128,23 @@ impl Service for Admin {
             return Answer::problem(route, &problem);
         }
         self.answer(route, &request)
+    }
+
+    fn tick(&self) {
+        let stalled = self.shared.store.stalled();
+        let was_stuck = self.stuck.replace(stalled.is_some());
+        match stalled {
+            Some(stalled) if !was_stuck => tracing::error!(
+                stalled_seconds = stalled.as_secs_f64(),
+                "the disk does not complete its writes; new usages get 503 (--stuck-after)"
+            ),
+            None if was_stuck => tracing::info!("the disk completes its writes again"),
+            _ => {}
+        }
+    }
+
+    fn admits_always(&self, path: &str) -> bool {
+        matches!(path, "/healthz" | "/readyz")
     }
 }
 

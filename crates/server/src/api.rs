@@ -55,6 +55,13 @@ impl Service for Api {
             _ => Box::pin(self.other(request)).await,
         }
     }
+
+    fn tick(&self) {
+        self.tickets.tick();
+        if self.shared.store.stalled().is_some() {
+            self.shared.refusing.note();
+        }
+    }
 }
 
 impl Api {

@@ -1,7 +1,9 @@
 //! A batch: up to 1,000 usages in one body, stored by one group commit, each with a result of its own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use edge::{Answer, FieldProblem, Problem, ProblemKind};
+use edge::{Answer, FieldProblem, Permit, Problem, ProblemKind};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -9,9 +11,8 @@ use store::{Accepted, BatchItem, Key};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Rejection, Usage};
 
-use crate::admission::Permit;
 use crate::api::Api;
-use crate::intake::{count, key_of, where_it_may_wait};
+use crate::intake::{count, key_of, unknown, where_it_may_wait};
 use crate::shared::Shared;
 use crate::{answers, refusals};
 
@@ -57,6 +58,7 @@ pub(crate) async fn take(
     permit: Permit<'_>,
     format: BatchFormat,
     header_key: Option<String>,
+    read_at: Duration,
 ) -> Result<Answer, Problem> {
     let append = move |shared: &Shared, may_wait| {
         append(shared, &body, format, header_key.as_deref(), may_wait)
@@ -76,15 +78,10 @@ pub(crate) async fn take(
         Outcome::Refused(..) => None,
     });
     if let Some(last) = last.max()
-        && api.tickets.durable(last).await.is_err()
+        && let Err(why) = api.tickets.durable(last, read_at).await
     {
-        for outcome in &outcomes {
-            if matches!(outcome, Outcome::Stored(_)) {
-                api.core.metrics.refused(Refusal::Poisoned);
-            }
-        }
-        api.shared.refusing.note();
-        return Err(refusals::outcome_unknown());
+        let stored = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Stored(_)));
+        return Err(unknown(api, why, stored.count()));
     }
     for outcome in &outcomes {
         if let Outcome::Stored(accepted) = outcome {

@@ -21,8 +21,11 @@ pub(crate) fn register(
             .plain(log_lines_dropped());
         if let Some(shared) = weak.upgrade() {
             figures
-                .gauge("inhale_body_bytes", "Bytes of request bodies in memory.")
-                .plain(shared.admission.bytes() as u64);
+                .gauge(
+                    "inhale_body_bytes",
+                    "Memory of requests that are arriving or waiting for the disk.",
+                )
+                .plain(shared.bodies.bytes() as u64);
             figures
                 .gauge(
                     "inhale_answer_bytes",
@@ -30,6 +33,12 @@ pub(crate) fn register(
                 )
                 .plain(shared.answers.bytes() as u64);
             store_figures(figures, &shared.store.status());
+            figures
+                .gauge(
+                    "inhale_oldest_unanswered_usage_age_seconds",
+                    "Age of the oldest usage that is not safe on disk yet; 0 when there is none.",
+                )
+                .plain(shared.store.journal().backlog().oldest.as_secs_f64());
             figures
                 .histogram(
                     "inhale_journal_sync_seconds",

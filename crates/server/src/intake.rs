@@ -1,14 +1,15 @@
 //! `POST /api/usages`: the call that everything else exists for.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use edge::{Answer, BodyError, FieldProblem, Problem, ProblemKind, Request};
+use edge::{Answer, BodyError, FieldProblem, Held, Permit, Problem, ProblemKind, Request};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, ORIGIN};
-use store::{Accepted, Key};
+use store::{Accepted, Key, OutcomeUnknown};
 use telemetry::{Refusal, Route};
 use usage::{BatchFormat, Usage, limits};
 
-use crate::admission::{Held, Permit};
 use crate::api::Api;
 use crate::shared::Shared;
 use crate::{answers, batch, reads, refusals};
@@ -48,6 +49,7 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         error.problem()
     })?;
     let body = body.slice_ref(usage::without_bom(&body));
+    let read_at = api.tickets.now();
     let format = match media_type {
         MediaType::Ndjson => Some(BatchFormat::Ndjson),
         MediaType::Json => {
@@ -55,8 +57,8 @@ async fn take(api: &Api, mut request: Request) -> Result<Answer, Problem> {
         }
     };
     match format {
-        Some(format) => Box::pin(batch::take(api, body, permit, format, header_key)).await,
-        None => one(api, body, permit, header_key).await,
+        Some(format) => Box::pin(batch::take(api, body, permit, format, header_key, read_at)).await,
+        None => one(api, body, permit, header_key, read_at).await,
     }
 }
 
@@ -73,7 +75,7 @@ pub(crate) async fn read_admitted<'a>(
     if bytes > bytes_max {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let mut permit = api.shared.admission.admit(bytes).ok_or(BodyError::NoRoom)?;
+    let mut permit = api.shared.bodies.admit(bytes).ok_or(BodyError::NoRoom)?;
     let body = request.read_body_within(bytes_max, |bytes| permit.grow_to(bytes)).await?;
     Ok((body, permit))
 }
@@ -83,6 +85,7 @@ async fn one(
     body: Bytes,
     permit: Permit<'_>,
     header_key: Option<String>,
+    read_at: Duration,
 ) -> Result<Answer, Problem> {
     let append =
         move |shared: &Shared, may_wait| append(shared, &body, header_key.as_deref(), may_wait);
@@ -95,10 +98,8 @@ async fn one(
         api.shared.refusing.note_if(reason);
         problem
     })?;
-    if api.tickets.durable(accepted.seq).await.is_err() {
-        api.core.metrics.refused(Refusal::Poisoned);
-        api.shared.refusing.note();
-        return Err(refusals::outcome_unknown());
+    if let Err(why) = api.tickets.durable(accepted.seq, read_at).await {
+        return Err(unknown(api, why, 1));
     }
     count(api, &accepted);
     Ok(Answer::new(Route::Usages, answers::accepted(accepted.id, accepted.replayed)))
@@ -146,6 +147,16 @@ fn append(
         Some(key) => store.try_append_keyed(&usage, key, received_ms)?,
     };
     Some(appended.map_err(refusals::append))
+}
+
+/// Counts `usages` of which nobody knows whether they are stored, and gives the answer.
+pub(crate) fn unknown(api: &Api, why: OutcomeUnknown, usages: usize) -> Problem {
+    let (problem, reason) = refusals::outcome_unknown(why);
+    for _ in 0..usages {
+        api.core.metrics.refused(reason);
+    }
+    api.shared.refusing.note();
+    problem
 }
 
 /// Counts a durable usage.

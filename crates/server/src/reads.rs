@@ -6,13 +6,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use edge::{Answer, FieldProblem, Problem, ProblemKind, Request, Response};
+use edge::{Answer, FieldProblem, Held, Problem, ProblemKind, Request, Response};
 use http_body::Body as _;
 use store::{Effort, HistoryQuery, ReadError, Store};
 use telemetry::Route;
 use usage::UsageId;
 
-use crate::admission::Held;
 use crate::api::Api;
 use crate::intake::{self, MediaType};
 use crate::shared::Shared;

@@ -1,7 +1,7 @@
 //! The maps from what the layers below report to what a client is told, each exhaustive.
 
 use edge::{FieldProblem, Problem, ProblemKind};
-use store::{AppendRefused, ReadError};
+use store::{AppendRefused, OutcomeUnknown, ReadError};
 use telemetry::Refusal;
 use usage::{BatchError, Rejection, UsageId};
 
@@ -46,6 +46,7 @@ pub(crate) fn append(refused: AppendRefused) -> (Problem, Refusal) {
     let (kind, reason) = match refused {
         AppendRefused::Full => (ProblemKind::OVERLOADED, Refusal::Overload),
         AppendRefused::TailFull => (ProblemKind::OVERLOADED, Refusal::TailFull),
+        AppendRefused::Stuck => (ProblemKind::DISK_STUCK, Refusal::Stuck),
         AppendRefused::NoSpace => (ProblemKind::DISK_FULL, Refusal::NoSpace),
         AppendRefused::KeyReused => (ProblemKind::KEY_REUSED, Refusal::KeyReused),
         AppendRefused::Unproven => (ProblemKind::NOT_SECURED, Refusal::NoSpace),
@@ -62,9 +63,14 @@ fn disk_failed() -> Problem {
     Problem::from(ProblemKind::DISK_FAILED).closing()
 }
 
-/// The disk failed while the usage was written. No Retry-After: only a restarted server can tell.
-pub(crate) fn outcome_unknown() -> Problem {
-    Problem::from(ProblemKind::OUTCOME_UNKNOWN).closing()
+/// The disk failed while the usage was written, or took too long, and how that is counted. No
+/// Retry-After: when anybody can tell is unknown too.
+pub(crate) fn outcome_unknown(why: OutcomeUnknown) -> (Problem, Refusal) {
+    let reason = match why {
+        OutcomeUnknown::Failed => Refusal::Poisoned,
+        OutcomeUnknown::TimedOut => Refusal::CommitTimeout,
+    };
+    (Problem::from(ProblemKind::OUTCOME_UNKNOWN).closing(), reason)
 }
 
 /// The usage with this id cannot be read. No Retry-After: only a repair can help.
@@ -121,6 +127,11 @@ mod tests {
         check(AppendRefused::NoSpace, "disk-full", 507);
         check(AppendRefused::Unproven, "not-secured", 503);
         check(AppendRefused::Damaged(UsageId::keyed("default", "k")), "data-damaged", 500);
-        assert_eq!(outcome_unknown().kind.slug, "outcome-unknown");
+        check(AppendRefused::Stuck, "disk-stuck", 503);
+        for why in [OutcomeUnknown::Failed, OutcomeUnknown::TimedOut] {
+            let (problem, _) = outcome_unknown(why);
+            assert_eq!(problem.kind.slug, "outcome-unknown");
+            assert_eq!((problem.retry_after, problem.close), (None, true));
+        }
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edge::{Access, Cores, Deadlines, Drained, Host, LogPolicy, Origin};
+use edge::{Access, Budget, CoreContext, Cores, Deadlines, Drained, Host, LogPolicy, Origin};
 use store::{Clock, Store, Tickets};
 use telemetry::{Histogram, Metrics};
 use usage::UnknownFields;
 
 use crate::admin::Admin;
-use crate::admission::{ANSWERS_BYTES_MAX, Admission, Refusing};
+use crate::admission::{ANSWERS_BYTES_MAX, Refusing};
 use crate::api::Api;
 use crate::counting::Counting;
 use crate::figures;
@@ -28,8 +28,11 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Connections open at once.
     pub connections_max: usize,
-    /// Bytes of bodies in memory at once.
+    /// Bytes of requests in memory at once that are arriving or waiting for the disk: heads, bodies and
+    /// their buffers.
     pub bodies_bytes_max: usize,
+    /// How long a usage may wait for the disk, counted from its body. Then its outcome is unknown.
+    pub commit_timeout: Duration,
     /// How long a summary may take.
     pub summary_patience: Duration,
     /// What happens to fields that a usage does not have.
@@ -77,8 +80,8 @@ pub fn start(
         store,
         clock,
         metrics: Arc::clone(&metrics),
-        admission: Arc::new(Admission::new(config.bodies_bytes_max)),
-        answers: Arc::new(Admission::new(ANSWERS_BYTES_MAX)),
+        bodies: Arc::new(Budget::new(config.bodies_bytes_max)),
+        answers: Arc::new(Budget::new(ANSWERS_BYTES_MAX)),
         refusing: Refusing::default(),
         counting,
         unknown_fields: config.unknown_fields,
@@ -100,16 +103,17 @@ pub fn start(
     let edge_config = edge::Config {
         deadlines: config.deadlines.clone(),
         connections_max: config.connections_max,
+        budget: Arc::clone(&shared.bodies),
         log: config.log,
         access: Arc::new(access),
         name: "core",
         core_first: 0,
     };
     let api = edge::start(&edge_config, listeners.api, &metrics, {
-        let shared = Arc::clone(&shared);
-        move |context| {
-            let tickets = Tickets::new(&shared.store);
-            tokio::task::spawn_local(tickets.drive());
+        let (shared, commit_timeout) = (Arc::clone(&shared), config.commit_timeout);
+        move |context: CoreContext| {
+            let tickets = Tickets::new(&shared.store, Arc::clone(&shared.clock), commit_timeout);
+            context.spawn(tickets.drive());
             Api::new(Arc::clone(&shared), context, tickets)
         }
     })?;
@@ -131,6 +135,13 @@ impl Server {
     /// Has `/readyz` fail from now on, while everything is still answered.
     pub fn announce_stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of the first core whose thread has ended by a panic. Its connections hang, so the
+    /// process should end.
+    pub fn failed_core(&self) -> Option<usize> {
+        let failed = |cores: &Cores| cores.control().failed_core();
+        failed(&self.api).or_else(|| failed(&self.admin))
     }
 
     /// Stops accepting, lets what is in flight finish, and ends all threads. See

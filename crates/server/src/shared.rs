@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use edge::Budget;
 use store::{Clock, Damage, IndexState, Store};
 use telemetry::Metrics;
 use usage::UnknownFields;
 
-use crate::admission::{Admission, Refusing};
+use crate::admission::Refusing;
 use crate::counting::Counting;
 
 /// What every core sees.
@@ -15,9 +16,10 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Arc<Admission>,
+    /// The room for requests that are arriving or waiting for the disk.
+    pub(crate) bodies: Arc<Budget>,
     /// The room for large answers.
-    pub(crate) answers: Arc<Admission>,
+    pub(crate) answers: Arc<Budget>,
     pub(crate) refusing: Refusing,
     pub(crate) counting: Counting,
     pub(crate) unknown_fields: UnknownFields,
@@ -59,6 +61,14 @@ impl Shared {
         }
         if status.journal.no_space {
             return Some("the disk is at its reserve; usages get 507, reads go on".to_owned());
+        }
+        if let Some(stalled) = self.store.stalled() {
+            // From this answer on new usages are refused; without it a core may notice a moment later.
+            self.refusing.note();
+            return Some(format!(
+                "the disk has not completed a write for {:.1} s (--stuck-after); new usages get 503",
+                stalled.as_secs_f64()
+            ));
         }
         match &status.index_state {
             IndexState::Ready | IndexState::Off => None,

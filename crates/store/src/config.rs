@@ -24,6 +24,8 @@ pub struct Config {
     /// How long an idempotency key is remembered, by days of receipt in UTC: a key may be
     /// remembered up to a day longer.
     pub key_window: Duration,
+    /// The disk counts as stuck when no batch has become durable for so long although usages wait.
+    pub stuck_after: Duration,
 }
 
 /// When the indexer takes what has gathered in the tail, as one sorted run.
@@ -52,6 +54,7 @@ impl Config {
             index: IndexOptions::default(),
             run: RunOptions::default(),
             key_window: Duration::from_secs(30 * 24 * 3600),
+            stuck_after: Duration::from_secs(2),
         }
     }
 

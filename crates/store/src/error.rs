@@ -34,6 +34,10 @@ pub enum AppendRefused {
     /// The disk's reserve or the cap on bytes is reached.
     #[error("no space is left for the journal")]
     NoSpace,
+    /// The disk has not completed a write for [`Config::stuck_after`](crate::Config::stuck_after). Try
+    /// again soon. Only [`Store::room`](crate::Store::room) says so.
+    #[error("the disk does not complete its writes")]
+    Stuck,
     /// The idempotency key was used before, for a usage with other content.
     #[error("the idempotency key was used for another usage")]
     KeyReused,
@@ -66,10 +70,16 @@ impl From<journal::AppendError> for AppendRefused {
     }
 }
 
-/// Whether the usage is stored cannot be told: the write or sync that was to cover it has failed.
+/// Why it is unknown whether a usage is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a write to the journal has failed; whether the usage is stored is unknown")]
-pub struct OutcomeUnknown;
+pub enum OutcomeUnknown {
+    /// The write or sync that was to cover it has failed.
+    #[error("a write to the journal has failed; whether the usage is stored is unknown")]
+    Failed,
+    /// The disk did not complete the write in time. The usage may still become durable.
+    #[error("a write to the journal takes too long; whether the usage is stored is unknown")]
+    TimedOut,
+}
 
 /// Why a read has no answer.
 #[derive(Debug, Error)]

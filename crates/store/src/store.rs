@@ -235,12 +235,23 @@ impl Store {
             return Ok(());
         }
         drop(shared.journal.appender()?);
+        if self.stalled().is_some() {
+            return Err(AppendRefused::Stuck);
+        }
         let pending_bytes_max = shared.config.journal.pending_bytes_max;
         // Whether exactly one more fits is not known before its body is.
         if shared.journal.status().pending_bytes >= pending_bytes_max / 16 * 15 {
             return Err(AppendRefused::Full);
         }
         Ok(())
+    }
+
+    /// How long the disk has not completed a write although usages wait for it, if that is
+    /// [`Config::stuck_after`] or longer.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        let stalled = self.shared.journal.backlog().stalled;
+        (stalled >= self.shared.config.stuck_after).then_some(stalled)
     }
 
     /// Why nothing is acknowledged any more, if a write or sync of the journal has failed: in words,

@@ -82,6 +82,10 @@ closed_set! {
         NoSpace = "no_space",
         /// The disk failed: outcome unknown.
         Poisoned = "poisoned",
+        /// The disk does not complete its writes: refused before the body was read.
+        Stuck = "stuck",
+        /// The disk did not complete the write in time: outcome unknown.
+        CommitTimeout = "commit_timeout",
         /// The server is stopping.
         Stopping = "stopping",
     }

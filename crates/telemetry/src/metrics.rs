@@ -25,7 +25,7 @@ pub struct CoreMetrics {
     refused: [AtomicU64; REFUSALS],
     connections_opened: AtomicU64,
     connections_closed: AtomicU64,
-    accept_pauses: AtomicU64,
+    connections_refused: AtomicU64,
     accept_errors: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -68,9 +68,9 @@ impl CoreMetrics {
         add(&self.connections_closed, 1);
     }
 
-    /// Counts that accepting paused because as many connections as allowed were open.
-    pub fn accept_paused(&self) {
-        add(&self.accept_pauses, 1);
+    /// Counts a connection that was answered with 503 because as many as allowed were open.
+    pub fn connection_refused(&self) {
+        add(&self.connections_refused, 1);
     }
 
     /// Counts a failed accept, such as for want of file descriptors.
@@ -205,10 +205,10 @@ impl Metrics {
             .plain(self.sum(|core| &core.connections_opened));
         figures
             .counter(
-                "inhale_accept_pauses",
-                "Times that accepting paused because --connections-max were open.",
+                "inhale_connections_refused",
+                "Connections answered with 503 because --connections-max were open.",
             )
-            .plain(self.sum(|core| &core.accept_pauses));
+            .plain(self.sum(|core| &core.connections_refused));
         figures
             .counter(
                 "inhale_accept_errors",

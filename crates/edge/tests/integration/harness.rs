@@ -1,13 +1,14 @@
 //! A server with a service made for tests, on free ports, that ends with its test.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use edge::{
-    Access, Answer, Config, Control, CoreContext, Cores, Deadlines, Drained, LogPolicy, Problem,
-    ProblemKind, Request, Service,
+    Access, Answer, Budget, Config, Control, CoreContext, Cores, Deadlines, Drained, LogPolicy,
+    Problem, ProblemKind, Request, Service,
 };
 use http_body_util::Full;
 use telemetry::{Metrics, Route};
@@ -34,6 +35,8 @@ struct Gate {
     held: Mutex<usize>,
     arrived: Condvar,
     open: watch::Sender<bool>,
+    /// The core whose next tick panics; `usize::MAX` for none.
+    failing_core: AtomicUsize,
 }
 
 impl Site {
@@ -46,9 +49,23 @@ impl Site {
         Self::on(listeners, configure)
     }
 
+    /// A server whose cores each begin with `spawn`.
+    pub(crate) fn spawning(spawn: impl Fn(&CoreContext) + Clone + Send + 'static) -> Self {
+        let listeners = edge::listen::bind(&["127.0.0.1:0".to_owned()], 2).expect("a free port");
+        Self::beginning(listeners, |_| {}, spawn)
+    }
+
     pub(crate) fn on(
         listeners: Vec<Vec<std::net::TcpListener>>,
         configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::beginning(listeners, configure, |_| {})
+    }
+
+    fn beginning(
+        listeners: Vec<Vec<std::net::TcpListener>>,
+        configure: impl FnOnce(&mut Config),
+        spawn: impl Fn(&CoreContext) + Clone + Send + 'static,
     ) -> Self {
         let mut config = Config {
             deadlines: Deadlines {
@@ -59,6 +76,7 @@ impl Site {
                 linger: PATIENCE / 2,
             },
             connections_max: 10_000,
+            budget: Arc::new(Budget::new(1 << 30)),
             log: LogPolicy { sample: 0, slow: Duration::MAX },
             access: Arc::new(access()),
             name: "test",
@@ -71,9 +89,13 @@ impl Site {
             held: Mutex::new(0),
             arrived: Condvar::new(),
             open: watch::Sender::new(false),
+            failing_core: AtomicUsize::new(usize::MAX),
         });
         let for_service = Arc::clone(&gate);
-        let service = move |_: CoreContext| TestService { gate: Arc::clone(&for_service) };
+        let service = move |context: CoreContext| {
+            spawn(&context);
+            TestService { gate: Arc::clone(&for_service), core: context.core }
+        };
         let cores = edge::start(&config, listeners, &metrics, service).expect("cores start");
         Self { address, metrics, control: cores.control(), cores: Some(cores), gate }
     }
@@ -101,6 +123,15 @@ impl Site {
             pauses = pauses.checked_sub(1).expect("the condition is met in time");
             std::thread::sleep(pause);
         }
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Has a core's thread panic.
+    pub(crate) fn fail_core(&self, core: usize) {
+        self.gate.failing_core.store(core, Ordering::Relaxed);
     }
 
     /// Has every request to `/later` answered, from now on.
@@ -145,12 +176,13 @@ fn access() -> Access {
 
 struct TestService {
     gate: Arc<Gate>,
+    core: usize,
 }
 
 impl Service for TestService {
     async fn call(&self, mut request: Request) -> Answer {
         match request.head.uri.path() {
-            "/ok" => answer(200, Bytes::from_static(b"ok")),
+            "/ok" | "/healthz" => answer(200, Bytes::from_static(b"ok")),
             "/large" => answer(200, Bytes::from_static(&[b'x'; LARGE_BYTES])),
             "/read" => match request.read_body(BODY_BYTES_MAX).await {
                 Ok(body) => answer(201, Bytes::from(body.len().to_string())),
@@ -171,6 +203,14 @@ impl Service for TestService {
             "/overloaded" => refuse(ProblemKind::OVERLOADED),
             _ => Answer::problem(Route::Other, &ProblemKind::NOT_FOUND.into()),
         }
+    }
+
+    fn tick(&self) {
+        assert_ne!(self.gate.failing_core.load(Ordering::Relaxed), self.core, "asked to");
+    }
+
+    fn admits_always(&self, path: &str) -> bool {
+        path == "/healthz"
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 
 use rustix::process::Signal;
 
@@ -114,15 +114,7 @@ fn the_very_first_commits_fail() {
         let server = folder.serve(&SMALL);
         // The spare file is made by another thread, whose syncs are not the ones that are meant.
         until("the next journal file is there", || journal_files(&folder.data()) >= 2);
-        let inject = format!("inject=fdatasync:error=EIO:when={number}");
-        let process = server.id().to_string();
-        let words = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"];
-        let mut tracer = Command::new("strace")
-            .args(words)
-            .args([inject.as_str(), "-p", process.as_str()])
-            .spawn()
-            .expect("it starts");
-        until("every thread is traced", || every_thread_is_traced(server.id()));
+        let mut tracer = inject_into(&server, &format!("error=EIO:when={number}"));
         let (_, heard, status) = post_until_its_end(Ok(server));
         tracer.wait().expect("it ends with the server");
         assert_eq!(status.code(), Some(2), "at commit {number}");
@@ -139,7 +131,20 @@ fn the_very_first_commits_fail() {
     }
 }
 
-fn journal_files(data: &Path) -> usize {
+/// Injects something into the syncs of a server's data that runs already. Each thread counts its own.
+pub(crate) fn inject_into(server: &Server, what: &str) -> Child {
+    let process = server.id().to_string();
+    let words = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"];
+    let tracer = Command::new("strace")
+        .args(words)
+        .args([&format!("inject=fdatasync:{what}"), "-p", &process])
+        .spawn()
+        .expect("it starts");
+    until("every thread is traced", || every_thread_is_traced(server.id()));
+    tracer
+}
+
+pub(crate) fn journal_files(data: &Path) -> usize {
     let files = std::fs::read_dir(data.join("journal")).expect("it is there");
     let names = files.map_while(Result::ok).map(|file| file.file_name());
     names.filter(|name| name.to_string_lossy().ends_with(".seg")).count()

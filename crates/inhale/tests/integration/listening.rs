@@ -77,7 +77,9 @@ fn repro_settings_with_which_nobody_is_served_are_refused() {
     let place = Place::new();
     for (flag, value) in [
         ("--connections-max", "0"),
-        ("--bodies-max", "1023KiB"),
+        ("--bodies-max", "2047KiB"),
+        ("--stuck-after", "0s"),
+        ("--commit-timeout", "0s"),
         ("--header-timeout", "0s"),
         ("--body-timeout", "0s"),
         ("--idle-timeout", "0s"),
@@ -91,7 +93,7 @@ fn repro_settings_with_which_nobody_is_served_are_refused() {
         place.check_refused(&words, &[&format!("--{name}")]);
     }
     // The control: the least that is taken serves.
-    let least = ["--connections-max", "1", "--bodies-max", "1MiB"];
+    let least = ["--connections-max", "1", "--bodies-max", "2MiB"];
     let server = place.start(&[&FREE[..], &least].concat());
     post(server.address, BODY).expect(201);
 }

@@ -21,6 +21,7 @@ mod listening;
 mod load_runs;
 mod loading;
 mod lost_end;
+mod memory;
 mod misplaced;
 mod mistakes;
 mod mounted;
@@ -34,6 +35,7 @@ mod program;
 mod proving;
 mod reading;
 mod slow_senders;
+mod stuck;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;

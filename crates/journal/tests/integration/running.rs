@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use journal::disk::RealDisk;
 use journal::{
-    AppendError, Clock, CommitError, Committed, Ended, FrameKind, Journal, Options, SystemClock,
-    WaitError,
+    AppendError, Backlog, Clock, CommitError, Committed, Ended, FrameKind, Journal, Options,
+    SystemClock, WaitError,
 };
 
 use crate::helpers::{ManualClock, append, commit, open, options, try_open, usages};
@@ -278,6 +278,40 @@ fn the_budget_of_the_pending_buffer_holds() {
     drop(guard);
     assert_eq!(journal.commit_once(), Ok(Committed::Batch { frames: 2, durable: 3 }));
     assert_eq!(usages(&journal, 1).len(), 2);
+}
+
+/// Waiting frames age. A stuck disk differs from a slow one in that no batch becomes durable.
+#[test]
+fn the_backlog_has_the_age_of_the_oldest_frame() {
+    let clock = ManualClock::new();
+    let at = |ms| clock.elapsed_ms.store(ms, Ordering::SeqCst);
+    let ms = Duration::from_millis;
+    let (journal, _) =
+        Journal::open(MemoryDisk::new(), clock.clone(), options()).expect("the journal opens");
+    let during = Arc::new(Mutex::new(None));
+    let (seen, handle, meanwhile) = (during.clone(), journal.clone(), clock.clone());
+    // The batch is written, and not acknowledged yet; it took until 5000.
+    journal.on_commit(Box::new(move |batch| {
+        if batch.first_seq() == 1 {
+            append(&handle, &[b"three"]);
+            meanwhile.elapsed_ms.store(5000, Ordering::SeqCst);
+            *seen.lock().expect("unpoisoned") = Some(handle.backlog());
+        }
+    }));
+    assert_eq!(journal.backlog(), Backlog::default(), "nothing waits");
+    at(1000);
+    append(&journal, &[b"one"]);
+    at(1500);
+    append(&journal, &[b"two"]);
+    at(3000);
+    assert_eq!(journal.backlog(), Backlog { oldest: ms(2000), stalled: ms(2000) });
+    journal.commit_once().expect("committed");
+    let while_written = during.lock().expect("unpoisoned").take();
+    assert_eq!(while_written, Some(Backlog { oldest: ms(4000), stalled: ms(4000) }));
+    at(5500);
+    assert_eq!(journal.backlog(), Backlog { oldest: ms(2500), stalled: ms(500) });
+    journal.commit_once().expect("committed");
+    assert_eq!(journal.backlog(), Backlog::default());
 }
 
 #[test]

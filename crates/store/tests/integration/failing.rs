@@ -161,3 +161,24 @@ fn damage_in_the_journal_is_reported_and_not_passed_over() {
     assert_eq!(store.status().damage.map(|damage| damage.places), Some(1));
     store.close().expect("closes");
 }
+
+/// Nothing commits what waits, as on a disk that hangs.
+#[test]
+fn a_disk_that_completes_nothing_counts_as_stuck() {
+    let dir = folder();
+    let mut config = config(dir.path());
+    config.stuck_after = std::time::Duration::from_secs(2);
+    let clock = Arc::new(StillClock::default());
+    let pass = |ms| clock.wall_ms.fetch_add(ms, Ordering::Relaxed);
+    let store = open_at(&config, &clock);
+    pass(10_000);
+    assert_eq!(store.room(), Ok(()), "nothing waits, however long");
+    post(&store, &nth(1)).expect("room");
+    pass(1_999);
+    assert_eq!((store.room(), store.stalled()), (Ok(()), None));
+    pass(1);
+    assert_eq!(store.room(), Err(AppendRefused::Stuck));
+    assert_eq!(store.stalled(), Some(config.stuck_after));
+    store.journal().commit_once().expect("commits");
+    assert_eq!((store.room(), store.stalled()), (Ok(()), None), "as soon as it completes one");
+}
