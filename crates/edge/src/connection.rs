@@ -290,7 +290,7 @@ async fn handle<S: Service>(
     let sent = answer.response.body().size_hint().exact().unwrap_or(0);
     let last = cut_short || sent > KEPT_ANSWER_BYTES_MAX;
     let headers = answer.response.headers_mut();
-    if last || core.draining() {
+    if last || core.closing() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     state.linger.set(last);

@@ -138,8 +138,9 @@ pub(crate) struct Core<S> {
 }
 
 impl<S> Core<S> {
-    pub(crate) fn draining(&self) -> bool {
-        self.control.draining()
+    /// Whether each connection's next answer is its last.
+    pub(crate) fn closing(&self) -> bool {
+        self.control.closing()
     }
 
     pub(crate) fn next_request_id(&self) -> u64 {
@@ -191,24 +192,36 @@ fn run_core<S: Service>(
     });
 }
 
-/// Accepts until draining starts.
+/// Accepts until draining starts, with pauses.
 async fn accept<S: Service>(
     core: Rc<Core<S>>,
     listener: tokio::net::TcpListener,
     mut stage: watch::Receiver<Stage>,
 ) {
     let mut logged = None;
-    while !core.draining() {
-        while core.connections.borrow().len() >= core.connections_max && !core.draining() {
-            core.context.metrics.accept_paused();
+    let mut accepting = Some(core.control.accepting());
+    loop {
+        match *stage.borrow_and_update() {
+            Stage::Serving | Stage::Retiring { accepting: true, .. } => {
+                accepting.get_or_insert_with(|| core.control.accepting());
+            }
+            Stage::Retiring { accepting: false, .. } => accepting = None,
+            Stage::Draining { .. } => break,
+        }
+        let full = core.connections.borrow().len() >= core.connections_max;
+        if full || accepting.is_none() {
+            if full {
+                core.context.metrics.accept_paused();
+            }
             tokio::select! {
                 () = core.connection_ended.notified() => {}
                 _ = stage.changed() => {}
             }
+            continue;
         }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stage.changed() => break,
+            _ = stage.changed() => continue,
         };
         match accepted {
             Ok((stream, _)) => spawn_connection(&core, stream),
@@ -227,8 +240,11 @@ async fn accept<S: Service>(
             }
         }
     }
-    // Closing a listener resets what waits in its queue, so the queue is emptied first. A successor
-    // that was handed the same socket goes on with what comes later.
+    // What came after a pause is for the successor, which holds the same socket.
+    if accepting.is_none() {
+        return;
+    }
+    // Closing a listener resets what waits in its queue, so the queue is emptied first.
     let start = clock::now();
     while clock::now() - start < QUEUE_EMPTYING_MAX {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
@@ -273,7 +289,7 @@ impl<S> Drop for Registered<S> {
 
 /// Holds deadlines until the core has drained.
 async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
-    let mut drain_start = None;
+    let (mut retire_start, mut drain_start) = (None, None);
     loop {
         core.now.set(clock::now());
         let current = *stage.borrow();
@@ -282,16 +298,23 @@ async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
         if left >= core.connections_max {
             idle_max = idle_max.min(IDLE_MAX_WHEN_FULL);
         }
-        if let Stage::Draining { grace, deadline } = current {
-            let lasted = core.now.get() - *drain_start.get_or_insert(core.now.get());
-            // The grace counts from the start of draining also for who was idle before.
+        // The grace counts from the start of the stage also for who was idle before.
+        let mut shorten = |start: &mut Option<Duration>, grace: Duration| {
+            let lasted = core.now.get() - *start.get_or_insert(core.now.get());
             if lasted >= grace {
                 idle_max = idle_max.min(grace);
             }
-            let over = lasted >= deadline;
-            if left == 0 && accept_loops_ended(core) || over {
-                core.control.count_cut_off(left);
-                return;
+            lasted
+        };
+        match current {
+            Stage::Serving => retire_start = None,
+            Stage::Retiring { grace, .. } => drop(shorten(&mut retire_start, grace)),
+            Stage::Draining { grace, deadline } => {
+                let over = shorten(&mut drain_start, grace) >= deadline;
+                if left == 0 && accept_loops_ended(core) || over {
+                    core.control.count_cut_off(left);
+                    return;
+                }
             }
         }
         for (_, connection) in core.connections.borrow().iter() {

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub(crate) use chain::{Chain, Link, State, unknown_header};
 pub(crate) use walk::Found;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock};
 use crate::error::OpenError;
 use crate::format::SegmentKind;
 
@@ -167,7 +167,7 @@ pub(crate) fn report(
 }
 
 /// Takes the store's lock as a server does.
-pub(crate) fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, CheckError> {
+pub(crate) fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, CheckError> {
     disk.lock(crate::recover::LOCK_FILE).map_err(|source| match source.kind() {
         std::io::ErrorKind::WouldBlock => CheckError::Locked,
         _ => {

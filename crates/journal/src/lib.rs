@@ -17,6 +17,7 @@ pub mod retain;
 pub mod scan;
 
 mod anchor;
+mod beside;
 mod commit;
 mod error;
 mod housekeep;
@@ -40,6 +41,7 @@ mod subscribe;
 mod tail;
 mod threads;
 
+pub use beside::examine_beside_writer;
 pub use clock::{Clock, SystemClock};
 pub use commit::Committed;
 pub use error::{AppendError, CommitError, Ended, OpenError, ReadError, WaitError};

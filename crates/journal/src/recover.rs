@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::anchor;
 use crate::clock::Clock;
 use crate::commit::{Active, Committer, activate};
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock};
 use crate::error::{OpenError, opening};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, FRAME_HEADER_BYTES, FrameKind, SegmentHeader, SegmentKind,
@@ -108,7 +108,7 @@ pub(crate) fn open(
     Ok((shared, recovery))
 }
 
-fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Send + Sync>, OpenError> {
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
     disk.lock(LOCK_FILE).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked,
         _ => OpenError::Io { doing: "taking the lock file".to_owned(), source },

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::commit::Committer;
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock};
 use crate::error::{AppendError, Ended};
 use crate::format::Batch;
 use crate::housekeep::{Housekeeper, Notes};
@@ -73,7 +73,7 @@ pub(crate) struct Shared {
     /// Whether the housekeeper's thread has something to do now, and where it sleeps.
     pub(crate) chores_due: Mutex<bool>,
     pub(crate) chores: Condvar,
-    pub(crate) lock_file: Mutex<Option<Box<dyn Send + Sync>>>,
+    pub(crate) lock_file: Mutex<Option<Box<dyn Lock>>>,
     pub(crate) poison_cause: OnceLock<String>,
     pub(crate) end: AtomicU8,
 }
@@ -92,7 +92,7 @@ impl Shared {
         committer: Committer,
         pending: Pending,
         ledger: Ledger,
-        lock_file: Box<dyn Send + Sync>,
+        lock_file: Box<dyn Lock>,
         trusted: TrustedClock,
     ) -> Self {
         let proven = ledger.active().header.first_seq;

@@ -116,6 +116,10 @@ impl Site {
         }
     }
 
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
     pub(crate) fn drain(&self, grace: Duration, deadline: Duration) {
         self.control.drain(grace, deadline);
     }

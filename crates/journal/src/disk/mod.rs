@@ -2,6 +2,7 @@
 //! and a simulated implementation.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 pub mod real;
 pub mod sim;
@@ -35,7 +36,14 @@ pub trait Disk: Send + Sync {
     /// Free and total bytes.
     fn space(&self) -> io::Result<Space>;
     /// Takes an exclusive lock, held until the value is dropped; `WouldBlock` when another holds it.
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>>;
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
+}
+
+/// The exclusive use of a directory.
+pub trait Lock: Send + Sync {
+    /// The open files that are locked. Each lock lasts until every duplicate of its descriptor is
+    /// closed, in whichever process (flock(2)).
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 }
 
 /// One open file.

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use super::{Disk, File, Space};
+use super::{Disk, File, Lock, Space};
 
 /// A directory opened once; every name is resolved against its descriptor, so that renaming the
 /// directory under a running journal changes nothing.
@@ -16,6 +17,8 @@ use super::{Disk, File, Space};
 pub struct RealDisk {
     dir: OwnedFd,
     path: PathBuf,
+    /// Locked already; for the next call of [`Disk::lock`].
+    adopted: Mutex<Vec<OwnedFd>>,
 }
 
 impl RealDisk {
@@ -26,7 +29,7 @@ impl RealDisk {
         sync_parents(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { dir, path: path.to_path_buf() })
+        Ok(Self { dir, path: path.to_path_buf(), adopted: Mutex::default() })
     }
 
     /// The path it was opened with.
@@ -35,10 +38,32 @@ impl RealDisk {
         &self.path
     }
 
+    /// Has the next [`Disk::lock`] go on with a lock that is held already: `descriptors` are
+    /// duplicates of those in [`Lock::descriptors`], in the same order. So a lock passes from one
+    /// process or value to another without ever being free.
+    #[must_use]
+    pub fn adopt_lock(self, descriptors: Vec<OwnedFd>) -> Self {
+        Self { adopted: Mutex::new(descriptors), ..self }
+    }
+
     fn open_at(&self, name: &str, extra: OFlags) -> io::Result<fs::File> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | extra;
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(fs::File::from(fd))
+    }
+
+    /// The adopted `file`, if it is what now has this name.
+    fn check_named(&self, file: OwnedFd, name: &str) -> io::Result<fs::File> {
+        let (open, named) = (
+            rustix::fs::fstat(&file)?,
+            rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        );
+        if (open.st_dev, open.st_ino) != (named.st_dev, named.st_ino) {
+            return Err(io::Error::other(format!(
+                "`{name}` is not the file whose lock was handed over"
+            )));
+        }
+        Ok(file.into())
     }
 }
 
@@ -104,12 +129,29 @@ impl Disk for RealDisk {
         })
     }
 
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let file = self.open_at(name, OFlags::CREATE)?;
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        let adopted =
+            std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut adopted = adopted.into_iter();
+        let file = match adopted.next() {
+            Some(file) => self.check_named(file, name)?,
+            None => self.open_at(name, OFlags::CREATE)?,
+        };
         // flock belongs to the open file, so a second open in the same process is refused too,
         // and the kernel releases it whatever way the process ends.
+        // A file that is locked already stays so.
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(RealLock { file }))
+    }
+}
+
+struct RealLock {
+    file: fs::File,
+}
+
+impl Lock for RealLock {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.file.as_fd()]
     }
 }
 
@@ -156,6 +198,35 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(held);
         drop(disk.lock("lock").expect("lock after release"));
+    }
+
+    #[test]
+    fn a_lock_passes_on_without_being_free() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(dir.path()).expect("open");
+        let held = disk.lock("lock").expect("first lock");
+        let duplicates = || {
+            let descriptors = held.descriptors().into_iter();
+            descriptors.map(|open| open.try_clone_to_owned().expect("a descriptor")).collect()
+        };
+        let (first, second): (Vec<_>, Vec<_>) = (duplicates(), duplicates());
+        let kept: Vec<_> = duplicates();
+        let next = RealDisk::open(dir.path()).expect("open").adopt_lock(first);
+        let adopted = next.lock("lock").expect("it is the same lock");
+        drop(held);
+        drop(adopted);
+        disk.lock("lock").map(drop).expect_err("a duplicate is still open");
+        drop(kept);
+        let next = RealDisk::open(dir.path()).expect("open").adopt_lock(second);
+        drop(next.lock("lock").expect("the last duplicate"));
+        // Controls: all are closed; and a lock of another file is no lock of this one.
+        let held = disk.lock("lock").expect("it is free");
+        let duplicate = held.descriptors()[0].try_clone_to_owned().expect("a descriptor");
+        let other = tempfile::tempdir().expect("a temporary directory");
+        let other = RealDisk::open(other.path()).expect("open");
+        drop(other.lock("lock").expect("it is free"));
+        let refused = other.adopt_lock(vec![duplicate]).lock("lock").map(drop);
+        refused.expect_err("another file");
     }
 
     #[test]

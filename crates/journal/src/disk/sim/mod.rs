@@ -11,13 +11,14 @@ mod rng;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::{Directory, Inode};
 use image::Image;
 pub use rng::Rng;
 
-use super::{Disk, File, Space};
+use super::{Disk, File, Lock, Space};
 
 /// How the running system ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,13 +385,19 @@ impl Disk for SimDisk {
         Ok(Space { free_bytes: total_bytes.saturating_sub(state.used_bytes()), total_bytes })
     }
 
-    fn lock(&self, name: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
         let state = &mut *self.state();
         state.check_alive(state.life)?;
         if !state.locks.insert(name.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(SimLock { disk: self.clone(), name: name.to_owned(), life: state.life }))
+    }
+}
+
+impl Lock for SimLock {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 }
 
