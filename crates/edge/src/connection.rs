@@ -299,7 +299,7 @@ async fn handle<S: Service>(
     let status = answer.response.status().as_u16();
     core.context.metrics.request(answer.route, method, status, took);
     core.context.metrics.bytes(state.received.get(), sent);
-    if core.log.wants(status, took, core.count_request()) {
+    if core.log.get().wants(status, took, core.count_request()) {
         log::request(core.context.core, method, &answer, took, (state.received.get(), sent));
     }
     state.body_waker.borrow_mut().take();

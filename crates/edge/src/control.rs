@@ -1,9 +1,12 @@
 //! Retiring and draining: how serving ends without cutting anybody off.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::log::LogPolicy;
 
 /// What the cores are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +34,30 @@ pub struct Control {
     stage: watch::Sender<Stage>,
     /// Whether each connection's next answer is its last.
     closing: AtomicBool,
+    log: Mutex<LogPolicy>,
     /// Accept loops that may still accept a connection.
     accepting: AtomicUsize,
     cut_off: AtomicU64,
 }
 
 impl Control {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(log: LogPolicy) -> Self {
         Self {
             stage: watch::Sender::new(Stage::Serving),
             closing: AtomicBool::new(false),
+            log: Mutex::new(log),
             accepting: AtomicUsize::new(0),
             cut_off: AtomicU64::new(0),
         }
+    }
+
+    /// Changes which requests are logged, within some tenths of a second.
+    pub fn set_log(&self, policy: LogPolicy) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    pub(crate) fn log(&self) -> LogPolicy {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on accepting, but has clients give up the connections that they have: each connection's

@@ -103,7 +103,7 @@ pub fn start<S: Service>(
     metrics: &Arc<Metrics>,
     service: impl Fn(CoreContext) -> S + Clone + Send + 'static,
 ) -> io::Result<Cores> {
-    let control = Arc::new(Control::new());
+    let control = Arc::new(Control::new(config.log));
     let cores = listeners.len().max(1);
     let mut threads = Vec::with_capacity(cores);
     for (number, listeners) in (config.core_first..).zip(listeners) {
@@ -125,7 +125,8 @@ pub fn start<S: Service>(
 pub(crate) struct Core<S> {
     pub(crate) service: S,
     pub(crate) context: CoreContext,
-    pub(crate) log: LogPolicy,
+    /// Read anew by the sweeper.
+    pub(crate) log: Cell<LogPolicy>,
     control: Arc<Control>,
     deadlines: Deadlines,
     connections_max: usize,
@@ -172,7 +173,7 @@ fn run_core<S: Service>(
         let core = Rc::new(Core {
             service: service(context.clone()),
             context,
-            log: config.log,
+            log: Cell::new(config.log),
             control,
             deadlines: config.deadlines.clone(),
             connections_max,
@@ -292,6 +293,7 @@ async fn sweep<S>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
     let (mut retire_start, mut drain_start) = (None, None);
     loop {
         core.now.set(clock::now());
+        core.log.set(core.control.log());
         let current = *stage.borrow();
         let left = core.connections.borrow().len();
         let mut idle_max = core.deadlines.idle;

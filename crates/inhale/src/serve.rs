@@ -1,24 +1,29 @@
 //! `inhale serve`: opens the store, serves it, and ends in order: on a signal, on a takeover by its
-//! successor, or because the disk failed.
+//! successor, or because the disk failed. A takeover that fails may make it open the store again.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use edge::{Deadlines, LogPolicy};
+use journal::disk::RealDisk;
 use server::{Listeners, Server};
 use store::{IndexOptions, Store, SystemClock};
 use telemetry::Histogram;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use telemetry::logs::LogWriter;
 use tracing::level_filters::LevelFilter;
 use usage::UnknownFields;
 
 use crate::checks;
+use crate::config::Parsed;
 use crate::descriptors;
 use crate::flags::{LogLevel, ServeFlags, Switch, UnknownFieldsFlag};
-use crate::takeover::{self, Successor};
+use crate::reload::{Reloader, Reread};
+use crate::signals::{Ending, Harmless};
+use crate::takeover::{self, Claim, Door, Held, Inheritance, Outcome};
 use crate::units::size_text;
 
 /// Time for the answers that say the disk failed to reach their senders.
@@ -27,80 +32,164 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Slower than any connection over which somebody reads a page of a thousand usages.
 const TAKEN_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
 
-/// How often it is looked whether the disk has failed.
-const POISON_CHECKED_EVERY: Duration = Duration::from_millis(50);
+/// How often the main thread looks for a failed disk, a signal and a successor.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Why serving ends.
+/// Why serving ends, or begins anew.
 enum End {
     Signal,
-    Takeover,
-    DiskFailed { cause: String },
+    HandedOver,
+    /// A successor has failed after the journal was closed for it.
+    Reopen,
+    DiskFailed {
+        cause: String,
+    },
 }
 
-/// Serves until told to end. `Ok` is a clean end. `passed_over` are variables that looked like
-/// settings.
-pub(crate) fn run(flags: &ServeFlags, passed_over: &[String]) -> Result<()> {
+/// What does not change while the process runs, but for settings that a file may change.
+struct Process<'a> {
+    flags: ServeFlags,
+    config: store::Config,
+    descriptors: u64,
+    logs: LogWriter,
+    harmless: &'a Harmless,
+    reloader: Reloader,
+}
+
+/// A store and who serves it.
+struct Serving {
+    store: Store,
+    server: Server,
+    held: Held,
+    door: Option<Door>,
+    ending: Ending,
+}
+
+/// Serves until told to end. `Ok` is a clean end.
+pub(crate) fn run(flags: &ServeFlags, parsed: Parsed, harmless: &Harmless) -> Result<()> {
     checks::refuse_strangers(flags)?;
     let descriptors = descriptors::raise_limit();
     let logs = telemetry::logs::start(level(flags.log_level));
-    for variable in passed_over {
+    for variable in &parsed.strangers {
         tracing::warn!(variable, "the variable stands for no setting; it is passed over");
     }
-    let cores = match flags.cores {
-        0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
-        cores => cores,
-    };
+    let cores = cores(flags)?;
     let config = store_config(flags);
     checks::settings(flags, cores, &config)?;
-    let listeners = take_sockets(flags, cores, &config)?;
-    let held = takeover::Held::of(&listeners)?;
-    let store = open_store(flags, &config)?;
-    let syncs = Arc::new(Histogram::default());
-    let observer = Arc::clone(&syncs);
-    store.journal().on_sync(Box::new(move |took, _frames, _bytes| observer.record(took)));
-    if flags.confirm_clock {
-        store.journal().confirm_clock();
-    }
-    store.start().context("starting the store's threads")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the main thread's runtime")?;
-    // Before anybody is told that this server is there, and may tell it to end.
-    let (signals, successor) = {
-        let _inside = runtime.enter();
-        (Signals::listen()?, await_successor(flags))
+    descriptors::prove(descriptors::wanted(cores, cores * flags.listen.len()))?;
+    let reloader = Reloader::new(parsed);
+    let mut process =
+        Process { flags: flags.clone(), config, descriptors, logs, harmless, reloader };
+    let mut inheritance = if flags.takeover {
+        let claim = Claim::on(&flags.data)?;
+        checks::store_to_take_over(flags, &process.config)?;
+        claim.take(cores, flags.allow_anonymous)?
+    } else {
+        Inheritance::default()
     };
-    announce(flags, &listeners, &store);
-    let server = server::start(
-        &server_config(flags, descriptors),
-        store.clone(),
-        Arc::new(SystemClock::new()),
-        listeners,
-        syncs,
-        logs.dropped_counter(),
-    )
-    .context("starting the server's threads")?;
-    let end = runtime.block_on(wait_for_end(&store, signals, successor.as_ref(), &held));
-    // Before the store is let go: its next owner makes a socket of the same name.
-    drop(successor);
-    finish(flags, server, &store, held, end)
+    let listeners = inheritance.listeners.take().map_or_else(|| bind(flags, cores), Ok)?;
+    // Another process may still have the index open.
+    process.config.index_later = flags.takeover;
+    let mut serving = process.begin(listeners, std::mem::take(&mut inheritance.lock))?;
+    announce(flags, serving.held.listeners(), &serving.store);
+    loop {
+        match serving.wait_for_end(&mut process) {
+            End::Reopen => serving = serving.begin_anew(&mut process)?,
+            end => return serving.finish(&process.flags, end),
+        }
+    }
 }
 
-fn take_sockets(flags: &ServeFlags, cores: usize, config: &store::Config) -> Result<Listeners> {
-    if flags.takeover {
-        checks::store_to_take_over(flags, config)?;
-        return takeover::inherit(&flags.data, cores, flags.allow_anonymous);
-    }
+/// How many threads serve requests.
+fn cores(flags: &ServeFlags) -> Result<usize> {
+    Ok(match flags.cores {
+        0 => std::thread::available_parallelism().context("counting cores; or --cores N")?.get(),
+        cores => cores,
+    })
+}
+
+fn bind(flags: &ServeFlags, cores: usize) -> Result<Listeners> {
     Ok(Listeners {
         api: edge::listen::bind(&flags.listen, cores).context("--listen")?,
         admin: edge::listen::bind(&flags.admin_listen, 1).context("--admin-listen")?.remove(0),
     })
 }
 
+impl Process<'_> {
+    /// Opens the store, whose lock may be held already, and serves it.
+    fn begin(&self, listeners: Listeners, lock: Vec<OwnedFd>) -> Result<Serving> {
+        let store = self.open_store(lock)?;
+        takeover::fault("opened");
+        let held = Held::of(&listeners, &store)?;
+        let syncs = Arc::new(Histogram::default());
+        let observer = Arc::clone(&syncs);
+        store.journal().on_sync(Box::new(move |took, _frames, _bytes| observer.record(took)));
+        if self.flags.confirm_clock {
+            store.journal().confirm_clock();
+        }
+        store.start().context("starting the store's threads")?;
+        // Before anybody is told that this server is there, and may tell it to end.
+        let (ending, door) = (Ending::listen()?, await_successor(&self.flags));
+        let server = server::start(
+            &server_config(&self.flags, self.descriptors),
+            store.clone(),
+            Arc::new(SystemClock::new()),
+            listeners,
+            syncs,
+            self.logs.dropped_counter(),
+        )
+        .context("starting the server's threads")?;
+        Ok(Serving { store, server, held, door, ending })
+    }
+
+    fn open_store(&self, lock: Vec<OwnedFd>) -> Result<Store> {
+        let data = self.flags.data.display();
+        let unusable = || format!("cannot open the store in {data}");
+        let disk = RealDisk::open(self.config.journal_dir()).with_context(unusable)?;
+        let disk = Arc::new(disk.adopt_lock(lock));
+        Store::open_on(self.config.clone(), disk, Arc::new(SystemClock::new()))
+            .with_context(unusable)
+    }
+
+    /// Reads the configuration file again and applies what can be applied.
+    fn reread(&mut self, server: &Server) {
+        let check = |flags: &ServeFlags| {
+            checks::refuse_strangers(flags)?;
+            checks::settings(flags, cores(flags)?, &store_config(flags))
+        };
+        match self.reloader.reread(check) {
+            Ok(Reread { flags, applied, need_restart, overridden }) => {
+                self.logs.set_level(level(flags.log_level));
+                server.set_log(log_policy(&flags));
+                let ServeFlags { log_level, log_sample, log_slow, .. } = flags;
+                let ServeFlags { drain_grace, shutdown_delay, shutdown_timeout, .. } = flags;
+                self.flags = ServeFlags {
+                    log_level,
+                    log_sample,
+                    log_slow,
+                    drain_grace,
+                    shutdown_delay,
+                    shutdown_timeout,
+                    ..self.flags.clone()
+                };
+                tracing::warn!(
+                    applied = applied.join(", "),
+                    need_restart = need_restart.join(", "),
+                    overridden = overridden.join(", "),
+                    "SIGHUP: the configuration file was read again"
+                );
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "SIGHUP: every setting stays as it was");
+            }
+        }
+    }
+}
+
 /// A server that cannot be taken over serves all the same.
-fn await_successor(flags: &ServeFlags) -> Option<Successor> {
-    let awaited = Successor::await_on(&flags.data);
+fn await_successor(flags: &ServeFlags) -> Option<Door> {
+    let awaited = Door::open(&flags.data);
     let warn = |error: &anyhow::Error| {
         let error = format!("{error:#}");
         tracing::warn!(error, "no successor can take this server over (--takeover)");
@@ -140,12 +229,6 @@ fn store_config(flags: &ServeFlags) -> store::Config {
     config
 }
 
-fn open_store(flags: &ServeFlags, config: &store::Config) -> Result<Store> {
-    let open = || Store::open(config.clone(), Arc::new(SystemClock::new()));
-    let opened = if flags.takeover { takeover::retry_while_locked(open) } else { open() };
-    opened.with_context(|| format!("cannot open the store in {}", flags.data.display()))
-}
-
 fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
     let connections_max = descriptors::connections_within(descriptors, flags.connections_max);
     if connections_max < flags.connections_max {
@@ -170,8 +253,12 @@ fn server_config(flags: &ServeFlags, descriptors: u64) -> server::Config {
             UnknownFieldsFlag::Refuse => UnknownFields::Refuse,
             UnknownFieldsFlag::Keep => UnknownFields::Keep,
         },
-        log: LogPolicy { sample: flags.log_sample, slow: flags.log_slow },
+        log: log_policy(flags),
     }
+}
+
+fn log_policy(flags: &ServeFlags) -> LogPolicy {
+    LogPolicy { sample: flags.log_sample, slow: flags.log_slow }
 }
 
 fn announce(flags: &ServeFlags, listeners: &Listeners, store: &Store) {
@@ -219,91 +306,113 @@ fn free_text(data: &Path) -> String {
         .map_or_else(|_| "?".to_owned(), |space| size_text(space.f_bavail * space.f_frsize))
 }
 
-/// The signals that ask this process to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From here on they no longer kill. Wants to be called inside a runtime.
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
-        })
-    }
-}
-
-async fn wait_for_end(
-    store: &Store,
-    mut signals: Signals,
-    successor: Option<&Successor>,
-    held: &takeover::Held,
-) -> End {
-    // Those who wait for a usage hear of a failed disk at once; the process may end a little later.
-    // A subscription here would cost every batch a wake-up of this thread.
-    let disk_failed = async {
+impl Serving {
+    /// Serves until something ends that.
+    fn wait_for_end(&mut self, process: &mut Process<'_>) -> End {
+        let mut reopen_once: Option<Box<dyn Fn() -> bool>> = None;
         loop {
-            if let Some(cause) = store.failure() {
-                break cause;
+            // Those who wait for a usage hear of a failed disk at once; the process may end a little
+            // later. A subscription here would cost every batch a wake-up of this thread.
+            if let Some(cause) = self.store.failure() {
+                return End::DiskFailed { cause };
             }
-            tokio::time::sleep(POISON_CHECKED_EVERY).await;
+            // A successor that is about to take over is waited for, or nobody would serve.
+            let successor = self.door.as_ref().is_some_and(Door::is_attending);
+            if self.ending.came() && !successor {
+                return End::Signal;
+            }
+            if process.harmless.look() {
+                process.reread(&self.server);
+            }
+            match &reopen_once {
+                Some(can_reopen) if can_reopen() => return End::Reopen,
+                Some(_) => {}
+                None => match self.attend_successor(process.flags.drain_grace) {
+                    Outcome::Kept => {}
+                    Outcome::HandedOver => return End::HandedOver,
+                    Outcome::Reopen => return End::Reopen,
+                    Outcome::ReopenOnce(can_reopen) => reopen_once = Some(can_reopen),
+                },
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
-    };
-    let handed_over = async {
-        match successor {
-            Some(successor) => successor.hand_over(held).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = signals.terminate.recv() => End::Signal,
-        _ = signals.interrupt.recv() => End::Signal,
-        cause = disk_failed => End::DiskFailed { cause },
-        () = handed_over => End::Takeover,
     }
-}
 
-fn finish(
-    flags: &ServeFlags,
-    server: Server,
-    store: &Store,
-    held: takeover::Held,
-    end: End,
-) -> Result<()> {
-    let (grace, deadline) = match &end {
-        End::Signal => {
-            server.announce_stop();
-            std::thread::sleep(flags.shutdown_delay);
-            (flags.drain_grace, flags.shutdown_timeout)
+    fn attend_successor(&mut self, grace: Duration) -> Outcome {
+        match self.door.as_mut().and_then(|door| door.look(&self.held)) {
+            Some(successor) => takeover::hand_over(
+                successor,
+                &mut self.door,
+                &self.held,
+                &self.server,
+                &self.store,
+                grace,
+            ),
+            None => Outcome::Kept,
         }
-        End::Takeover => (flags.drain_grace, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
-        End::DiskFailed { cause } => {
-            tracing::error!(
-                cause,
-                "a write or sync of the journal failed; stopping without acknowledging anything more"
+    }
+
+    /// Opens the store again and serves it on the same sockets. What the server before is still
+    /// answering it goes on with.
+    fn begin_anew(self, process: &mut Process<'_>) -> Result<Self> {
+        let Self { server, store, held, .. } = self;
+        let deadline = process.flags.shutdown_timeout;
+        std::thread::spawn(move || {
+            server.drain(Duration::ZERO, deadline);
+            drop(store);
+        });
+        // The store before may still be closing it.
+        process.config.index_later = true;
+        let (listeners, lock) = held.into_parts();
+        let serving = process.begin(listeners, lock)?;
+        let position = serving.store.recovery().durable;
+        tracing::warn!(position, "serving again after a takeover that failed");
+        Ok(serving)
+    }
+
+    fn finish(self, flags: &ServeFlags, end: End) -> Result<()> {
+        let Self { server, store, held, door, .. } = self;
+        // Before the store is let go: its next owner makes a socket of the same name.
+        drop(door);
+        let (grace, deadline) = match &end {
+            End::Signal | End::Reopen => {
+                server.announce_stop();
+                std::thread::sleep(flags.shutdown_delay);
+                (flags.drain_grace, flags.shutdown_timeout)
+            }
+            // Clients had their grace before.
+            End::HandedOver => (Duration::ZERO, flags.shutdown_timeout.min(takeover::DRAIN_MAX)),
+            End::DiskFailed { cause } => {
+                tracing::error!(
+                    cause,
+                    "a write or sync of the journal failed; stopping without acknowledging anything more"
+                );
+                (Duration::ZERO, LAST_WORDS)
+            }
+        };
+        // Held sockets would keep the port open with nobody accepting.
+        drop(held);
+        let drained = server.drain(grace, deadline);
+        if drained.cut_off > 0 {
+            tracing::warn!(connections = drained.cut_off, "cut off at --shutdown-timeout");
+        }
+        // The index may have merges under way, which cannot be broken off and may take longer than a
+        // stop may. They end with the process: what they would have written is written again.
+        std::mem::forget(store.clone());
+        if let End::HandedOver = end {
+            // The journal is closed, and the index is closed or ends like a merge.
+            tracing::info!("stopped");
+            return Ok(());
+        }
+        let closed = store.close();
+        if let End::DiskFailed { cause } = end {
+            bail!(
+                "the disk failed while usages were written ({cause}); what was in flight was answered \
+                 with outcome-unknown"
             );
-            (Duration::ZERO, LAST_WORDS)
         }
-    };
-    // Held sockets would keep the port open with nobody accepting.
-    drop(held);
-    let drained = server.drain(grace, deadline);
-    if drained.cut_off > 0 {
-        tracing::warn!(connections = drained.cut_off, "cut off at --shutdown-timeout");
+        closed.context("closing the journal")?;
+        tracing::info!("stopped");
+        Ok(())
     }
-    let closed = store.close();
-    // The index may have merges under way, which cannot be broken off and may take longer than a stop
-    // may. They end with the process: what they would have written is written again.
-    std::mem::forget(store.clone());
-    if let End::DiskFailed { cause } = end {
-        bail!(
-            "the disk failed while usages were written ({cause}); what was in flight was answered with \
-             outcome-unknown"
-        );
-    }
-    closed.context("closing the journal")?;
-    tracing::info!("stopped");
-    Ok(())
 }

@@ -171,6 +171,12 @@ impl Journal {
         self.shared.status()
     }
 
+    /// Stops or resumes what is done in the background. To stop waits for the current step, which may
+    /// be the compression of a segment; appends and commits go on meanwhile and afterwards.
+    pub fn housekeep(&self, on: bool) {
+        lock(&self.shared.housekeeper).stopped = !on;
+    }
+
     /// Refuses further appends, commits what is pending, writes a closing frame, and waits for the
     /// housekeeper's current step. The lock is kept until [`Journal::unlock`], for whoever has more
     /// to end before another process may open the journal. Safe to call twice.

@@ -67,7 +67,9 @@ impl Store {
         config.validate().map_err(OpenError::Config)?;
         let (journal, recovery) = Journal::open(disk, clock, config.journal_options())?;
         let durable = journal.durable();
-        let index = if config.index_enabled {
+        let index = if config.index_enabled && config.index_later {
+            Err(Failure::unopened())
+        } else if config.index_enabled {
             if let Err(error) = remove_index(&config.new_index_dir()) {
                 // It is only in the way of space.
                 tracing::warn!(%error, "what an interrupted rebuild has left could not be removed");
@@ -79,7 +81,7 @@ impl Store {
             let advance = |index: Index| index.advance(journal.first_seq()).map(|()| index);
             opened.and_then(advance).map_err(|error| Failure::from(&error))
         } else {
-            Err(Failure { why: "it is switched off".to_owned(), blames_files: false })
+            Err(Failure::of_nothing("it is switched off"))
         };
         let cursor = index.as_ref().map_or(0, |index| index.cursor());
         let projection = Arc::new(AtomicU64::new(cursor));
@@ -105,7 +107,7 @@ impl Store {
                 projection,
                 index_usages: AtomicU64::new(0),
                 index_runs: AtomicU64::new(0),
-                indexer: Mutex::default(),
+                indexer: Mutex::new(Indexer::new(config.index_later)),
                 threads: Mutex::default(),
                 config,
             }),
@@ -127,6 +129,18 @@ impl Store {
         let indexer = std::thread::Builder::new().name("indexer".into()).spawn(run)?;
         *threads = Some((journal, indexer));
         Ok(())
+    }
+
+    /// Refuses further usages and makes those that were accepted durable: the part of
+    /// [`Store::close`] after which another process may write to the journal, if it has the lock.
+    pub fn finish(&self) -> Result<(), journal::CommitError> {
+        self.shared.journal.finish()
+    }
+
+    /// Closes the index after [`Store::close`], so that another process may open it although this
+    /// store is still in use by reads. Waits for the index's merges.
+    pub fn close_index(&self) {
+        self.shared.slot.close();
     }
 
     /// Refuses further usages, makes those that were accepted durable, has the index take what is
@@ -187,6 +201,7 @@ impl Store {
         // The tail first: the index only moves on meanwhile.
         let target = self.shared.tail.first_seq();
         match self.shared.slot.get() {
+            Err(failure) if failure.unopened => IndexState::Opening,
             Err(failure) => IndexState::Failed { why: failure.why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
             Ok(index) => match self.shared.slot.stuck() {

@@ -5,6 +5,9 @@ use std::panic::PanicHookInfo;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -13,6 +16,7 @@ const LINES_MAX: usize = 8192;
 pub struct LogWriter {
     _worker: WorkerGuard,
     dropped: ErrorCounter,
+    level: reload::Handle<LevelFilter, Registry>,
 }
 
 impl LogWriter {
@@ -20,6 +24,11 @@ impl LogWriter {
     pub fn dropped_counter(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let dropped = self.dropped.clone();
         move || dropped.dropped_lines() as u64
+    }
+
+    /// Has only events of at least `level` written from now on.
+    pub fn set_level(&self, level: LevelFilter) {
+        self.level.reload(level).expect("the logs last as long as the process");
     }
 }
 
@@ -35,16 +44,16 @@ pub fn start(level: LevelFilter) -> LogWriter {
         .thread_name("logs")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    tracing_subscriber::fmt()
+    let (filter, level) = reload::Layer::new(level);
+    let lines = fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_max_level(level)
-        .with_writer(writer)
-        .init();
+        .with_writer(writer);
+    registry().with(filter).with(lines).init();
     std::panic::set_hook(Box::new(log_panic));
-    LogWriter { _worker: worker, dropped }
+    LogWriter { _worker: worker, dropped, level }
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

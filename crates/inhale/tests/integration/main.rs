@@ -27,6 +27,7 @@ mod program;
 mod proving;
 mod reading;
 mod slow_senders;
+mod takeover;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;
