@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::error::{OpenError, opening};
 use crate::format::{HeaderError, SegmentHeader, SegmentKind, segment_file_name, segment_number};
 use crate::meta::StoreMeta;
-use crate::scan::read_header;
+use crate::scan::{read_header, read_whole};
 
 /// How often a directory that contradicts itself is read again. The writer may have replaced or
 /// removed a file in the middle of a reading; damage is still there the next time.
@@ -18,7 +18,8 @@ type Headers = BTreeMap<u64, Result<(SegmentHeader, u64), HeaderError>>;
 
 /// Reads `store.meta` and the header page of every segment, and follows the chain of segments from
 /// the newest one back. What is being written may be unfinished: segments behind the newest valid
-/// header are not judged, and no batch is read.
+/// header are not judged, nor are batches. What an open reads whole is read, so that it need not wait
+/// for the disk soon after.
 ///
 /// # Errors
 /// The error that [`Journal::open`](crate::Journal::open) would end with.
@@ -26,7 +27,11 @@ pub fn examine_beside_writer(disk: &dyn Disk) -> Result<StoreMeta, OpenError> {
     let meta = StoreMeta::load(disk)?;
     let mut examined = Ok(());
     for _ in 0..READINGS {
-        examined = read_headers(disk).and_then(|headers| check_chain(&headers, &meta));
+        examined = read_headers(disk).and_then(|headers| {
+            check_chain(&headers, &meta)?;
+            read_end(disk, &headers);
+            Ok(())
+        });
         if examined.is_ok() {
             break;
         }
@@ -83,6 +88,15 @@ fn check_chain(headers: &Headers, meta: &StoreMeta) -> Result<(), OpenError> {
             return Ok(());
         }
         number = previous;
+    }
+}
+
+/// Reads the newest segment and what is prepared behind it into the kernel's cache.
+fn read_end(disk: &dyn Disk, headers: &Headers) {
+    let unused = headers.values().rev().take_while(|header| header.is_err()).count();
+    for number in headers.keys().rev().take(unused + 1) {
+        // A file that has gone needs no reading.
+        let _ = disk.open(&segment_file_name(*number)).and_then(|file| read_whole(&*file));
     }
 }
 

@@ -134,7 +134,7 @@ fn retire(
     });
     let begun = monotonic();
     let (rested, over) = (begun + grace + SWEEP_GRAIN, begun + grace + RETIRE_MAX);
-    let mut wait_said = Duration::ZERO;
+    let mut wait_said = None;
     loop {
         let now = monotonic();
         if successor.peer.has_ended() {
@@ -143,8 +143,8 @@ fn retire(
         if now >= over {
             return Err("background work of the journal takes too long");
         }
-        if now >= wait_said + WAIT_EVERY {
-            wait_said = now;
+        if wait_said.is_none_or(|said| now >= said + WAIT_EVERY) {
+            wait_said = Some(now);
             let said = handover::send_line(&successor.stream, WAIT);
             said.map_err(|_| "the successor has gone away")?;
             fault::at("retiring");
