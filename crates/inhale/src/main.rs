@@ -80,7 +80,7 @@ enum Commands {
 /// The server's settings, and the file that may hold some of them.
 #[derive(Args)]
 #[command(
-    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file.\nNames that are misspelt are refused; another variable that begins with INHALE_ is warned of."
+    after_help = "Each setting may also stand in the environment (--drain-grace: INHALE_DRAIN_GRACE) or in the\nfile given by --config, under [serve]. A flag stands over the environment, that over the file.\nNames that are misspelt are refused; another variable that begins with INHALE_ is warned of.\n\nSIGHUP reads the file again. log-level, log-sample, log-slow, drain-grace, shutdown-delay and\nshutdown-timeout take effect at once; the log names changed settings that need a restart, and those\nthat a flag or variable overrides. SIGUSR1 and SIGUSR2 are logged and ignored."
 )]
 struct Layered {
     /// TOML file with a [serve] table of settings named as the flags are

@@ -356,12 +356,10 @@ impl Serving {
     /// answering it goes on with.
     fn begin_anew(self, process: &mut Process<'_>) -> Result<Self> {
         let Self { server, store, held, .. } = self;
+        takeover::close_index(&store);
         let deadline = process.flags.shutdown_timeout;
-        std::thread::spawn(move || {
-            server.drain(Duration::ZERO, deadline);
-            drop(store);
-        });
-        // The store before may still be closing it.
+        std::thread::spawn(move || server.drain(Duration::ZERO, deadline));
+        // It may still be closing.
         process.config.index_later = true;
         let (listeners, lock) = held.into_parts();
         let serving = process.begin(listeners, lock)?;

@@ -284,6 +284,39 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_is_still_open_elsewhere_is_opened_later() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(dir.path());
+        config.journal.segment_bytes = 1 << 20;
+        config.journal.pending_bytes_max = 64 << 10;
+        let open = |index_later| {
+            let config = Config { index_later, ..config.clone() };
+            Store::open(config, Arc::new(journal::SystemClock::new())).expect("opens")
+        };
+        let usage = br#"{"patientId":"1","timestamp":1700000000000,"medication":"a"}"#;
+        let usage = usage::decode(usage, usage::UnknownFields::Refuse).expect("valid");
+        let first = open(false);
+        let seq = first.append_keyed(&usage, "default", "k", 0).expect("new").seq;
+        // The journal is closed and unlocked; the index is not closed.
+        first.close().expect("closes");
+        let next = open(true);
+        assert_eq!(next.index_state(), IndexState::Opening);
+        assert!(!next.index_once(), "it is still open");
+        assert_eq!(next.index_state(), IndexState::Opening);
+        let refused = next.append_keyed(&usage, "default", "k", 0).map(|_| ());
+        assert_eq!(refused.expect_err("not known"), AppendRefused::IndexUnavailable);
+        first.close_index();
+        assert!(matches!(first.index_state(), IndexState::Failed { .. }));
+        // One step opens it, the others catch up.
+        for _ in 0..4 {
+            next.index_once();
+        }
+        assert_eq!(next.index_state(), IndexState::Ready);
+        let again = next.append_keyed(&usage, "default", "k", 0).expect("known");
+        assert_eq!((again.replayed, again.seq), (true, seq));
+    }
+
+    #[test]
     fn repro_nobody_may_open_a_store_whose_indexer_has_not_ended() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut config = Config::new(dir.path());

@@ -13,6 +13,7 @@ pub(crate) fn at(step: &str) {
         "kill" => raise(Signal::KILL),
         "term" => raise(Signal::TERM),
         "stop" => raise(Signal::STOP),
+        "hang" => std::thread::sleep(std::time::Duration::from_secs(4)),
         "exit" => std::process::exit(3),
         "descriptors" => {
             let limit = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };

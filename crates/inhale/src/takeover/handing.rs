@@ -86,7 +86,11 @@ pub(crate) fn hand_over(
     *door = None;
     let closing = std::thread::spawn({
         let store = store.clone();
-        move || store.finish()
+        move || {
+            let finished = store.finish();
+            fault::at("closing");
+            finished
+        }
     });
     if !within(CLOSED_WITHIN, || closing.is_finished()) {
         refuse("the disk does not take what was written");
@@ -170,8 +174,9 @@ fn is_closed(closing: JoinHandle<Result<(), journal::CommitError>>) -> bool {
     matches!(closing.join(), Ok(Ok(())))
 }
 
-/// So that the successor can open it.
-fn close_index(store: &Store) {
+/// Closes the index in the background, so that it can be opened again, here or by the successor. The
+/// journal is closed.
+pub(crate) fn close_index(store: &Store) {
     let store = store.clone();
     std::thread::spawn(move || {
         // What it cannot say here was said when the journal was finished.
@@ -183,10 +188,10 @@ fn close_index(store: &Store) {
 /// Whether the successor answers requests on every address before the deadline. A process that was
 /// stopped meanwhile asks once more: its own time says nothing about the successor.
 fn serves(successor: &Ready, held: &Held, deadline: Duration) -> bool {
-    let addresses = held.addresses();
+    let served = held.served();
     loop {
         let last = monotonic() >= deadline;
-        if addresses.iter().all(|address| probe::is_answered(*address, PROBE_WITHIN)) {
+        if served.iter().all(|(at, path)| probe::is_answered(*at, path, PROBE_WITHIN)) {
             return true;
         }
         if last || successor.peer.has_ended() {

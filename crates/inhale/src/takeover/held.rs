@@ -48,10 +48,13 @@ impl Held {
         self.sockets().map(|socket| socket.as_fd()).chain(lock).collect()
     }
 
-    /// Each address listened on, once.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    /// Each address listened on, once, with a path that is served there.
+    pub(super) fn served(&self) -> Vec<(SocketAddr, &'static str)> {
+        let address = |socket: &TcpListener| socket.local_addr().ok();
+        let api = self.listeners.api.iter().flatten().filter_map(address);
+        let admin = self.listeners.admin.iter().filter_map(address);
         let mut all: Vec<_> =
-            self.sockets().filter_map(|socket| socket.local_addr().ok()).collect();
+            api.map(|at| (at, "/docs")).chain(admin.map(|at| (at, "/healthz"))).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub(crate) use door::Door;
 pub(crate) use fault::at as fault;
-pub(crate) use handing::{DRAIN_MAX, Outcome, hand_over};
+pub(crate) use handing::{DRAIN_MAX, Outcome, close_index, hand_over};
 pub(crate) use held::Held;
 pub(crate) use successor::{Claim, Inheritance};
 

@@ -4,15 +4,16 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Whether a request to `address` is answered over HTTP within about `patience`, with whatever status.
-pub(super) fn is_answered(address: SocketAddr, patience: Duration) -> bool {
-    ask(reachable(address), patience).is_ok_and(|begin| begin == *b"HTTP/1.1 ")
+/// Whether a request for the head of `path` is answered over HTTP within about `patience`, with whatever
+/// status.
+pub(super) fn is_answered(address: SocketAddr, path: &str, patience: Duration) -> bool {
+    ask(reachable(address), path, patience).is_ok_and(|begin| begin == *b"HTTP/1.1 ")
 }
 
-fn ask(address: SocketAddr, patience: Duration) -> io::Result<[u8; 9]> {
+fn ask(address: SocketAddr, path: &str, patience: Duration) -> io::Result<[u8; 9]> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    let head = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let head = format!("HEAD {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     let mut begin = [0; 9];
     stream.read_exact(&mut begin)?;
@@ -46,7 +47,7 @@ mod tests {
                 let _ = stream.read_to_end(&mut Vec::new());
             });
             let patience = if expected { SHORT * 100 } else { SHORT };
-            assert_eq!(is_answered(address, patience), expected, "{answer:?}");
+            assert_eq!(is_answered(address, "/docs", patience), expected, "{answer:?}");
             server.join().expect("no panic");
         };
         check(b"HTTP/1.1 404 Not Found\r\n\r\n", true);
@@ -55,8 +56,8 @@ mod tests {
         check(b"", false);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        assert!(!is_answered(address, SHORT), "who only waits in the queue is not served");
+        assert!(!is_answered(address, "/docs", SHORT), "who only waits in the queue is not served");
         drop(listener);
-        assert!(!is_answered(address, SHORT), "nobody listens");
+        assert!(!is_answered(address, "/docs", SHORT), "nobody listens");
     }
 }

@@ -26,6 +26,7 @@ mod process;
 mod program;
 mod proving;
 mod reading;
+mod signalled;
 mod slow_senders;
 mod takeover;
 #[path = "../../../load/tests/integration/live/tmux.rs"]

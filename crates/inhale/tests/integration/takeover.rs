@@ -360,6 +360,26 @@ fn a_stopped_predecessor_is_not_waited_for() {
     }
 }
 
+#[test]
+fn a_journal_that_is_not_closed_in_time_is_opened_again() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let server = predecessor(&folder, "closing:hang");
+    let (address, admin) = (server.address, server.admin);
+    let prober = Prober::start(address);
+    prober.wait_for(10);
+    let mut successor = Successor::start(&folder, &server, "", &[]);
+    assert!(!successor.wait().success());
+    let said = successor.said();
+    assert!(said.contains("the running server goes on"), "{said}");
+    // Meanwhile it says that it cannot, rather than nothing.
+    let not_ready = get(admin, "/readyz").expect(503);
+    assert!(not_ready.body.contains("stopping"), "{not_ready:?}");
+    prober.wait_for(50);
+    until("the index is open again", || get(admin, "/readyz").status == 200);
+    prober.verify(address, &folder, || server.stop());
+}
+
 /// The control: without a successor, a server that is killed is missed for longer than allowed.
 #[test]
 fn a_gap_is_noticed() {

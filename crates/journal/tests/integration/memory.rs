@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use journal::disk::{Disk, File, Space};
+use journal::disk::{Disk, File, Lock, Space};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
@@ -237,5 +237,14 @@ impl File for MemoryFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         guard(&self.bytes).resize(usize::try_from(len).expect("small"), 0);
         Ok(())
+    }
+}
+
+/// Nobody else is there.
+struct Unlocked;
+
+impl Lock for Unlocked {
+    fn descriptors(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+        Vec::new()
     }
 }
