@@ -183,7 +183,7 @@ impl Disk for MemoryDisk {
         Ok(Space { free_bytes, total_bytes: 1 << 40 })
     }
 
-    fn lock(&self, _name: &str) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, _name: &str) -> io::Result<Box<dyn Lock>> {
         if self.locked.swap(true, Ordering::SeqCst) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -240,10 +240,7 @@ impl File for MemoryFile {
     }
 }
 
-/// Nobody else is there.
-struct Unlocked;
-
-impl Lock for Unlocked {
+impl Lock for Held {
     fn descriptors(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
         Vec::new()
     }
