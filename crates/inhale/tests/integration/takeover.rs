@@ -380,6 +380,22 @@ fn a_journal_that_is_not_closed_in_time_is_opened_again() {
     prober.verify(address, &folder, || server.stop());
 }
 
+/// The control: a predecessor that ends on its successor's word leaves nobody serving when that one
+/// fails.
+#[test]
+fn a_predecessor_that_trusts_its_successor_is_missed() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let server = predecessor(&folder, "said-yours:exit");
+    let address = server.address;
+    post(address, BODY).expect(201);
+    let mut successor = Successor::start(&folder, &server, "given:exit", &[]);
+    assert!(!successor.wait().success());
+    assert!(!server.wait().success());
+    let refused = TcpStream::connect(address).expect_err("nobody serves");
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+}
+
 /// The control: without a successor, a server that is killed is missed for longer than allowed.
 #[test]
 fn a_gap_is_noticed() {
