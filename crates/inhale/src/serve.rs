@@ -53,6 +53,8 @@ struct Process<'a> {
     descriptors: u64,
     logs: LogWriter,
     harmless: &'a Harmless,
+    /// From the moment that this process serves.
+    ending: Option<Ending>,
     reloader: Reloader,
 }
 
@@ -62,7 +64,6 @@ struct Serving {
     server: Server,
     held: Held,
     door: Option<Door>,
-    ending: Ending,
 }
 
 /// Serves until told to end. `Ok` is a clean end.
@@ -78,8 +79,15 @@ pub(crate) fn run(flags: &ServeFlags, parsed: Parsed, harmless: &Harmless) -> Re
     checks::settings(flags, cores, &config)?;
     descriptors::prove(descriptors::wanted(cores, cores * flags.listen.len()))?;
     let reloader = Reloader::new(parsed);
-    let mut process =
-        Process { flags: flags.clone(), config, descriptors, logs, harmless, reloader };
+    let mut process = Process {
+        flags: flags.clone(),
+        config,
+        descriptors,
+        logs,
+        harmless,
+        ending: None,
+        reloader,
+    };
     let mut inheritance = if flags.takeover {
         let claim = Claim::on(&flags.data)?;
         checks::store_to_take_over(flags, &process.config)?;
@@ -117,7 +125,7 @@ fn bind(flags: &ServeFlags, cores: usize) -> Result<Listeners> {
 
 impl Process<'_> {
     /// Opens the store, whose lock may be held already, and serves it.
-    fn begin(&self, listeners: Listeners, lock: Vec<OwnedFd>) -> Result<Serving> {
+    fn begin(&mut self, listeners: Listeners, lock: Vec<OwnedFd>) -> Result<Serving> {
         let store = self.open_store(lock)?;
         takeover::fault("opened");
         let held = Held::of(&listeners, &store)?;
@@ -129,7 +137,10 @@ impl Process<'_> {
         }
         store.start().context("starting the store's threads")?;
         // Before anybody is told that this server is there, and may tell it to end.
-        let (ending, door) = (Ending::listen()?, await_successor(&self.flags));
+        if self.ending.is_none() {
+            self.ending = Some(Ending::listen()?);
+        }
+        let door = await_successor(&self.flags);
         let server = server::start(
             &server_config(&self.flags, self.descriptors),
             store.clone(),
@@ -139,7 +150,7 @@ impl Process<'_> {
             self.logs.dropped_counter(),
         )
         .context("starting the server's threads")?;
-        Ok(Serving { store, server, held, door, ending })
+        Ok(Serving { store, server, held, door })
     }
 
     fn open_store(&self, lock: Vec<OwnedFd>) -> Result<Store> {
@@ -318,7 +329,7 @@ impl Serving {
             }
             // A successor that is about to take over is waited for, or nobody would serve.
             let successor = self.door.as_ref().is_some_and(Door::is_attending);
-            if self.ending.came() && !successor {
+            if process.ending.as_ref().is_some_and(Ending::came) && !successor {
                 return End::Signal;
             }
             if process.harmless.look() {
@@ -369,7 +380,7 @@ impl Serving {
     }
 
     fn finish(self, flags: &ServeFlags, end: End) -> Result<()> {
-        let Self { server, store, held, door, .. } = self;
+        let Self { server, store, held, door } = self;
         // Before the store is let go: its next owner makes a socket of the same name.
         drop(door);
         let (grace, deadline) = match &end {

@@ -166,8 +166,8 @@ impl Patience {
                     None => return,
                     Some(deadline) if monotonic() >= deadline => {
                         errln!(
-                            "inhale: --takeover: the running server did not answer within {} s; \
-                             nothing was changed",
+                            "inhale: --takeover: the running server or the disk did not answer within \
+                             {} s; nothing was changed",
                             WORD_WITHIN.as_secs()
                         );
                         std::process::exit(2);

@@ -361,6 +361,20 @@ fn a_stopped_predecessor_is_not_waited_for() {
 }
 
 #[test]
+fn a_server_told_to_end_during_a_takeover_that_fails_ends() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let server = predecessor(&folder, "closed:term");
+    post(server.address, BODY).expect(201);
+    let mut successor = Successor::start(&folder, &server, "given:exit", &[]);
+    assert!(!successor.wait().success());
+    assert!(server.wait().success(), "in order");
+    let log = std::fs::read_to_string(folder.log()).expect("there is a log");
+    assert!(log.contains("serving again"), "{log}");
+    assert_eq!(usages_stored(&folder.data()), 1);
+}
+
+#[test]
 fn a_journal_that_is_not_closed_in_time_is_opened_again() {
     let _alone = alone();
     let folder = Folder::new();
