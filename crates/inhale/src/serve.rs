@@ -136,7 +136,7 @@ impl Process<'_> {
             store.journal().confirm_clock();
         }
         store.start().context("starting the store's threads")?;
-        // Before anybody is told that this server is there, and may tell it to end.
+        // Before clients can connect and operators can signal.
         if self.ending.is_none() {
             self.ending = Some(Ending::listen()?);
         }
@@ -381,7 +381,7 @@ impl Serving {
 
     fn finish(self, flags: &ServeFlags, end: End) -> Result<()> {
         let Self { server, store, held, door } = self;
-        // Before the store is let go: its next owner makes a socket of the same name.
+        // Before the lock is released: the next owner makes a socket of the same name.
         drop(door);
         let (grace, deadline) = match &end {
             End::Signal | End::Reopen => {

@@ -151,7 +151,7 @@ impl Indexer {
             Err(error) => {
                 shared.slot.still_failed(&error);
                 if matches!(error, IndexError::Locked) {
-                    // Whoever has it open says nothing when he closes it.
+                    // Nothing announces that the other side has closed it, so the pause does not grow.
                     self.hindered = 0;
                 }
                 self.failed(shared, error.blames_files())

@@ -144,7 +144,7 @@ fn a_retiring_server_goes_on_and_may_stay() {
     assert_eq!((answer.status, answer.closes()), (201, false), "it waited in the queue");
     assert!(!site.control().is_paused());
 
-    // What came during a pause is left to whoever holds the same sockets.
+    // What came during a pause is left to the process that holds the same sockets.
     site.control().retire(SHORT);
     site.control().pause();
     site.wait_until(|| site.control().is_paused());

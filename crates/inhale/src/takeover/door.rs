@@ -43,10 +43,10 @@ pub(crate) struct Ready {
 }
 
 impl Door {
-    /// To be called by whoever holds the store's lock.
+    /// To be called while holding the store's lock.
     pub(crate) fn open(data: &Path) -> Result<Self> {
         let path = socket_path(data);
-        // The store's lock is ours, so whoever made this file is gone.
+        // The store's lock is ours, so the process that made this file is gone.
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("removing {}", path.display()));

@@ -10,8 +10,8 @@
 //! 4. The predecessor sends requests to the sockets. Once they are answered it ends. If they are not
 //!    answered within a second, it kills the successor and serves again.
 //!
-//! Whichever of the two dies, the other one serves. Whoever is silent for four seconds before step 2 is
-//! over is given up, and nothing has changed. The lock is never free, and nobody writes to the journal
+//! Whichever of the two dies, the other one serves. A side that is silent for four seconds before step 2
+//! is over is given up, and nothing has changed. The lock is never free, and nobody writes to the journal
 //! but who was handed it, or knows that the other process has ended.
 
 mod door;
