@@ -425,7 +425,7 @@ async fn handle<S: Service>(
     };
     let last = cut_short || sent > KEPT_ANSWER_BYTES_MAX;
     let headers = answer.response.headers_mut();
-    if last || core.draining() {
+    if last || core.closing() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     state.linger.set(last);
@@ -435,7 +435,7 @@ async fn handle<S: Service>(
     let received = received.unwrap_or(0);
     core.context.metrics.request(answer.route, method, status, took);
     core.context.metrics.bytes(received, sent);
-    if core.log.wants(status, took, core.count_request(status)) {
+    if core.log.get().wants(status, took, core.count_request(status)) {
         log::request(core.context.core, method, &answer, took, (received, sent));
     }
     state.body_waker.borrow_mut().take();

@@ -115,7 +115,7 @@ pub fn start<S: Service>(
     metrics: &Arc<Metrics>,
     service: impl Fn(CoreContext) -> S + Clone + Send + 'static,
 ) -> io::Result<Cores> {
-    let control = Arc::new(Control::new());
+    let control = Arc::new(Control::new(config.log));
     let limit = Arc::new(Limit::new(config.connections_max, listeners.len()));
     let mut threads = Vec::with_capacity(listeners.len());
     for (number, listeners) in (config.core_first..).zip(listeners) {
@@ -172,7 +172,8 @@ impl Limit {
 pub(crate) struct Core<S> {
     pub(crate) service: S,
     pub(crate) context: CoreContext,
-    pub(crate) log: LogPolicy,
+    /// Read anew by the sweeper.
+    pub(crate) log: Cell<LogPolicy>,
     pub(crate) access: Arc<Access>,
     pub(crate) budget: Arc<Budget>,
     deadlines: Deadlines,
@@ -188,8 +189,9 @@ pub(crate) struct Core<S> {
 }
 
 impl<S> Core<S> {
-    pub(crate) fn draining(&self) -> bool {
-        self.context.control.draining()
+    /// Whether each connection's next answer is its last.
+    pub(crate) fn closing(&self) -> bool {
+        self.context.control.closing()
     }
 
     pub(crate) fn next_request_id(&self) -> u64 {
@@ -224,7 +226,7 @@ fn run_core<S: Service>(
         let core = Rc::new(Core {
             service: service(context.clone()),
             context,
-            log: config.log,
+            log: Cell::new(config.log),
             access: Arc::clone(&config.access),
             budget: Arc::clone(&config.budget),
             deadlines: config.deadlines.clone(),
@@ -246,7 +248,7 @@ fn run_core<S: Service>(
     });
 }
 
-/// Accepts until draining starts.
+/// Accepts until draining starts, with pauses.
 async fn accept<S: Service>(
     core: Rc<Core<S>>,
     listener: tokio::net::TcpListener,
@@ -254,10 +256,23 @@ async fn accept<S: Service>(
 ) {
     let mut logged = None;
     let bound = listener.local_addr().ok().map(|bound| bound.ip());
-    while !core.draining() {
+    let control = &core.context.control;
+    let mut accepting = Some(control.accepting());
+    loop {
+        match *stage.borrow_and_update() {
+            Stage::Serving | Stage::Retiring { accepting: true, .. } => {
+                accepting.get_or_insert_with(|| control.accepting());
+            }
+            Stage::Retiring { accepting: false, .. } => accepting = None,
+            Stage::Draining { .. } => break,
+        }
+        if accepting.is_none() {
+            let _ = stage.changed().await;
+            continue;
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stage.changed() => break,
+            _ = stage.changed() => continue,
         };
         match accepted {
             Ok((stream, _)) if core.limit.take() => spawn_connection(&core, stream, bound, true),
@@ -281,8 +296,11 @@ async fn accept<S: Service>(
             }
         }
     }
-    // Closing a listener resets what waits in its queue, so the queue is emptied first. A successor
-    // that was handed the same socket goes on with what comes later.
+    // What came after a pause is for the successor, which holds the same socket.
+    if accepting.is_none() {
+        return;
+    }
+    // Closing a listener resets what waits in its queue, so the queue is emptied first.
     let start = clock::now();
     while clock::now() - start < QUEUE_EMPTYING_MAX {
         match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
@@ -360,23 +378,31 @@ impl<S> Drop for Registered<S> {
 
 /// Holds deadlines until the core has drained.
 async fn sweep<S: Service>(core: &Rc<Core<S>>, mut stage: watch::Receiver<Stage>) {
-    let mut drain_start = None;
+    let (mut retire_start, mut drain_start) = (None, None);
     loop {
         core.now.set(clock::now());
+        core.log.set(core.context.control.log());
         core.service.tick();
         let current = *stage.borrow();
         let left = core.connections.borrow().len();
         let mut idle_max = core.deadlines.idle;
-        if let Stage::Draining { grace, deadline } = current {
-            let lasted = core.now.get() - *drain_start.get_or_insert(core.now.get());
-            // The grace counts from the start of draining also for who was idle before.
+        // The grace counts from the start of the stage also for who was idle before.
+        let mut shorten = |start: &mut Option<Duration>, grace: Duration| {
+            let lasted = core.now.get() - *start.get_or_insert(core.now.get());
             if lasted >= grace {
                 idle_max = idle_max.min(grace);
             }
-            let over = lasted >= deadline;
-            if left == 0 && accept_loops_ended(core) || over {
-                core.context.control.count_cut_off(left);
-                return;
+            lasted
+        };
+        match current {
+            Stage::Serving => retire_start = None,
+            Stage::Retiring { grace, .. } => drop(shorten(&mut retire_start, grace)),
+            Stage::Draining { grace, deadline } => {
+                let over = shorten(&mut drain_start, grace) >= deadline;
+                if left == 0 && accept_loops_ended(core) || over {
+                    core.context.control.count_cut_off(left);
+                    return;
+                }
             }
         }
         let mut excess = core.limit.excess_of_core();

@@ -1,11 +1,11 @@
 //! What can be known to be wrong before sockets are taken. With `--takeover` that is the last moment
 //! for it: the server that hands them over ends, and then nobody would serve.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use journal::StoreMeta;
 use journal::disk::RealDisk;
 use usage::limits::BODY_BYTES_MAX;
 
@@ -82,8 +82,8 @@ pub(crate) fn memory_file_system(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether this process may use the journal that it is about to take over, and is meant to. Nothing
-/// is locked: the running server has it.
+/// Whether this process could use the store that it is about to take over, and is meant to. Nothing is
+/// locked or changed: the running server has it.
 pub(crate) fn store_to_take_over(flags: &ServeFlags, config: &store::Config) -> Result<()> {
     use rustix::fs::{Access, access};
     let journal = config.journal_dir();
@@ -91,7 +91,7 @@ pub(crate) fn store_to_take_over(flags: &ServeFlags, config: &store::Config) -> 
     access(&journal, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
         .with_context(unusable)?;
     let disk = RealDisk::open(&journal).with_context(unusable)?;
-    let number = StoreMeta::load(&disk).with_context(unusable)?.store_number;
+    let number = journal::examine_beside_writer(&disk).with_context(unusable)?.store_number;
     if number != flags.store_number {
         bail!(
             "--takeover: the store in {} has number {number}, and --store-number says {}; ids are made \
@@ -99,6 +99,36 @@ pub(crate) fn store_to_take_over(flags: &ServeFlags, config: &store::Config) -> 
             flags.data.display(),
             flags.store_number
         );
+    }
+    if !config.index_enabled {
+        return Ok(());
+    }
+    let index = config.index_dir();
+    let readable = |error: io::Error| match error.kind() {
+        // Made anew from the journal.
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    all_accessible(&index).or_else(readable).with_context(|| {
+        format!("--takeover: cannot use the index in {}; correct its permissions", index.display())
+    })
+}
+
+/// Whether this process may read and write the folder and all in it. What the running server removes
+/// meanwhile does not matter.
+fn all_accessible(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    let is_dir = path.symlink_metadata()?.is_dir();
+    let search = if is_dir { Access::EXEC_OK } else { Access::empty() };
+    access(path, Access::READ_OK | Access::WRITE_OK | search)?;
+    if !is_dir {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        match all_accessible(&entry?.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
     }
     Ok(())
 }

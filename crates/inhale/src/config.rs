@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -21,6 +21,16 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.path.as_os_str().is_empty()
+    }
+
+    /// Whether it holds a setting of the server.
+    pub(crate) fn sets(&self, name: &str) -> bool {
+        self.tables.get("serve").is_some_and(|keys| keys.contains_key(name))
+    }
+
     /// Reads and parses `path`. Errors name the file and the line.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
@@ -185,24 +195,13 @@ pub(crate) struct Parsed {
     pub(crate) file: ConfigFile,
     /// Variables that begin as settings do, but do not belong to one.
     pub(crate) strangers: Vec<String>,
+    args: Vec<OsString>,
 }
 
-/// Parses the command line in two passes: the first finds `--config`, the second lets the file's
-/// values stand where neither a flag nor a variable does. clap's own errors end the process.
+/// Parses the command line as [`read`] does. clap's own errors end the process.
 pub(crate) fn parse(root: Command, layered: &[&str], args: Vec<OsString>) -> Result<Parsed> {
-    let first = root.clone().ignore_errors(true).try_get_matches_from(&args);
-    let path = first.ok().and_then(|matches| {
-        let from =
-            |matches: &ArgMatches| matches.try_get_one::<PathBuf>("config").ok().flatten().cloned();
-        from(&matches).or_else(|| matches.subcommand().and_then(|(_, sub)| from(sub)))
-    });
-    let file = match path {
-        Some(path) => ConfigFile::read(&path)?,
-        None => ConfigFile::default(),
-    };
-    file.check(&root)?;
-    let known = variables(&root, layered);
-    let matches = match layer(root.clone(), layered, &file).try_get_matches_from(&args) {
+    let (layered_root, file, known) = read(root.clone(), layered, &args)?;
+    let matches = match layered_root.try_get_matches_from(&args) {
         Ok(matches) => matches,
         Err(error) => {
             if error.use_stderr()
@@ -218,7 +217,46 @@ pub(crate) fn parse(root: Command, layered: &[&str], args: Vec<OsString>) -> Res
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         strangers = environment::strangers(names, &known)?;
     }
-    Ok(Parsed { matches, file, strangers })
+    Ok(Parsed { matches, file, strangers, args })
+}
+
+impl Parsed {
+    /// The same command line with the configuration file as it is now.
+    pub(crate) fn again(&self, root: Command, layered: &[&str]) -> Result<Self> {
+        let (layered_root, file, _) = read(root, layered, &self.args)?;
+        // What clap says of it may take several lines; the first one names what is wrong.
+        let matches = layered_root.try_get_matches_from(&self.args).map_err(|error| {
+            let text = error.render().to_string();
+            anyhow!(
+                text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            )
+        })?;
+        let (strangers, args) = (self.strangers.clone(), self.args.clone());
+        Ok(Self { matches, file, strangers, args })
+    }
+}
+
+/// Reads the command line in two passes: the first finds `--config`, the second lets the file's values
+/// stand where neither a flag nor a variable does. Returns the command for the second pass, the file,
+/// and every variable that stands for a setting.
+fn read(
+    root: Command,
+    layered: &[&str],
+    args: &[OsString],
+) -> Result<(Command, ConfigFile, Vec<String>)> {
+    let first = root.clone().ignore_errors(true).try_get_matches_from(args);
+    let path = first.ok().and_then(|matches| {
+        let from =
+            |matches: &ArgMatches| matches.try_get_one::<PathBuf>("config").ok().flatten().cloned();
+        from(&matches).or_else(|| matches.subcommand().and_then(|(_, sub)| from(sub)))
+    });
+    let file = match path {
+        Some(path) => ConfigFile::read(&path)?,
+        None => ConfigFile::default(),
+    };
+    file.check(&root)?;
+    let known = variables(&root, layered);
+    Ok((layer(root, layered, &file), file, known))
 }
 
 /// Every variable that stands for a setting of `layered` subcommands, or for the file.
@@ -275,7 +313,7 @@ fn habit(args: &[OsString]) -> Option<&'static str> {
 }
 
 /// One setting in force.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Setting {
     /// The flag's name without dashes, which is also the file's key.
     pub name: String,

@@ -54,7 +54,8 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Listening")]
     pub cores: usize,
 
-    /// Take the listening sockets over from the server that runs on the same data, without losing a request
+    /// Take the listening sockets and the store over from the server that runs on the same data; that
+    /// one ends only once this one answers requests
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, help_heading = "Listening")]
     pub takeover: bool,
 

@@ -29,7 +29,9 @@ mod journal_commands;
 mod load;
 mod lock_holder;
 mod prove;
+mod reload;
 mod serve;
+mod signals;
 mod takeover;
 mod units;
 
@@ -37,11 +39,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::json;
 
-use config::{ConfigFile, Parsed, Setting};
+use config::{Parsed, Setting};
 use flags::ServeFlags;
+use signals::Harmless;
 
 /// Every request allocates some seven times and frees as often, next to buffers of whole batches,
 /// which is what glibc's allocator is slow at.
@@ -89,7 +92,7 @@ enum Commands {
 /// The server's settings, and the file that may hold some of them.
 #[derive(Args)]
 #[command(
-    after_help = "Each setting can also come from the environment (--drain-grace: INHALE_DRAIN_GRACE; a list separated by commas) or from the [serve] table of the file given by --config. Flags override environment variables, which override the file. Misspelt names are refused; other variables that begin with INHALE_ cause a warning."
+    after_help = "Each setting can also come from the environment (--drain-grace: INHALE_DRAIN_GRACE; a list separated by commas) or from the [serve] table of the file given by --config. Flags override environment variables, which override the file. Misspelt names are refused; other variables that begin with INHALE_ cause a warning.\n\nSIGHUP rereads the file. log-level, log-sample, log-slow, drain-grace, shutdown-delay and shutdown-timeout take effect at once; the log names changed settings that need a restart, and those that a flag or variable overrides. SIGUSR1 and SIGUSR2 are logged and ignored."
 )]
 struct Layered {
     /// TOML file with a [serve] table of settings named as the flags are
@@ -108,10 +111,15 @@ struct ConfigFlags {
     layered: Layered,
 }
 
+/// Subcommands whose settings may also stand in the environment and the configuration file.
+const LAYERED: [&str; 2] = ["serve", "config"];
+
 fn main() -> ExitCode {
-    let outcome =
-        config::parse(CommandLine::command(), &["serve", "config"], std::env::args_os().collect())
-            .and_then(|parsed| run(&parsed));
+    let args: Vec<_> = std::env::args_os().collect();
+    // First of all, for until then they kill.
+    let harmless = args.get(1).filter(|word| *word == "serve").map(|_| Harmless::listen());
+    let outcome = config::parse(CommandLine::command(), &LAYERED, args)
+        .and_then(|parsed| run(parsed, harmless));
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -133,16 +141,19 @@ fn message(error: &anyhow::Error) -> String {
 }
 
 /// Runs the subcommand: failure when what it looked at is not well. Errors exit with 2.
-fn run(parsed: &Parsed) -> Result<ExitCode> {
+fn run(parsed: Parsed, harmless: Option<Result<Harmless>>) -> Result<ExitCode> {
     let is_well = match CommandLine::from_arg_matches(&parsed.matches)?.command {
-        Commands::Serve(flags) => serve::run(&flags.settings, &parsed.strangers)
-            .map(|()| true)
-            .map_err(|error| lock_holder::named(error, &flags.settings.data)),
+        Commands::Serve(flags) => {
+            let harmless = harmless.unwrap_or_else(Harmless::listen)?;
+            serve::run(&flags.settings, parsed, &harmless)
+                .map(|()| true)
+                .map_err(|error| lock_holder::named(error, &flags.settings.data))
+        }
         Commands::Config(flags) => {
             for name in &parsed.strangers {
                 errln!("warning: no setting belongs to the variable {name}; ignoring it");
             }
-            print_config(&flags, &parsed.matches, &parsed.file);
+            print_config(&flags, &parsed);
             Ok(true)
         }
         Commands::Journal(command) => journal_commands::run(&command)
@@ -155,11 +166,16 @@ fn run(parsed: &Parsed) -> Result<ExitCode> {
     is_well.map(|is_well| if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print_config(flags: &ConfigFlags, matches: &ArgMatches, file: &ConfigFile) {
+/// Every setting of the subcommand that is being run.
+fn settings_of(parsed: &Parsed) -> Vec<Setting> {
     let root = CommandLine::command();
-    let command = root.find_subcommand("config").expect("it is being run");
-    let (_, own) = matches.subcommand().expect("it is being run");
-    let settings = config::in_force(command, own, file);
+    let (name, own) = parsed.matches.subcommand().expect("one is being run");
+    let command = root.find_subcommand(name).expect("it is being run");
+    config::in_force(command, own, &parsed.file)
+}
+
+fn print_config(flags: &ConfigFlags, parsed: &Parsed) {
+    let settings = settings_of(parsed);
     if flags.json {
         let all: serde_json::Map<_, _> = settings
             .into_iter()

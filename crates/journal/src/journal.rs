@@ -1,6 +1,7 @@
 //! The handle to an open journal: what the crates above see.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -154,6 +155,12 @@ impl Journal {
         subscribe::wait_durable(&self.shared, seq, timeout)
     }
 
+    /// Blocks the thread until everything appended so far is durable: whether the disk answers.
+    pub fn settle(&self, timeout: Duration) -> Result<(), WaitError> {
+        let next_seq = self.shared.pending().next_seq();
+        subscribe::wait_durable(&self.shared, next_seq.saturating_sub(1), timeout)
+    }
+
     /// Reads one durable frame.
     pub fn read(&self, seq: u64) -> Result<OwnedFrame, ReadError> {
         self.shared.read(seq)
@@ -218,11 +225,29 @@ impl Journal {
         self.shared.status()
     }
 
+    /// Stops or resumes what is done in the background. To stop waits for the current step, which may
+    /// be the compression of a segment; appends and commits go on meanwhile and afterwards.
+    pub fn housekeep(&self, on: bool) {
+        lock(&self.shared.housekeeper).stopped = !on;
+    }
+
     /// Refuses further appends, commits what is pending, writes a closing frame, and waits for the
     /// housekeeper's current step. The lock is kept until [`Journal::unlock`], for whoever has more
     /// to end before another process may open the journal. Safe to call twice.
     pub fn finish(&self) -> Result<(), CommitError> {
         self.shared.finish()
+    }
+
+    /// Duplicates of the descriptors that hold the lock, for
+    /// [`RealDisk::adopt_lock`](crate::disk::RealDisk::adopt_lock): as long as one of them is open
+    /// anywhere, [`Journal::unlock`] does not free it. None after that.
+    ///
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn lock_descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let lock_file = lock(&self.shared.lock_file);
+        let descriptors = lock_file.iter().flat_map(|lock| lock.descriptors());
+        descriptors.map(|open| open.try_clone_to_owned()).collect()
     }
 
     /// Lets another process open the journal, after [`Journal::finish`].

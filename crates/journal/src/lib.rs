@@ -20,6 +20,7 @@ pub mod scan;
 
 mod anchor;
 mod begin;
+mod beside;
 mod commit;
 mod error;
 mod housekeep;
@@ -49,6 +50,7 @@ mod tail;
 mod threads;
 mod witness;
 
+pub use beside::examine_beside_writer;
 pub use clock::{Clock, SystemClock};
 pub use commit::Committed;
 pub use error::{AppendError, CommitError, Ended, OpenError, ReadError, WaitError};

@@ -134,6 +134,11 @@ impl Pending {
         self.gathered.first_seq
     }
 
+    /// The sequence of the next frame.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.gathered.next_seq()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.gathered.offsets.is_empty()
     }

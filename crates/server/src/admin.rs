@@ -70,6 +70,7 @@ impl Admin {
             IndexState::CatchingUp { cursor, target } => {
                 format!("catching up: {cursor} of {target}")
             }
+            IndexState::Opening => "opening".to_owned(),
             IndexState::Failed { why } => format!("failed: {why}"),
         };
         json!({

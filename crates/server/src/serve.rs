@@ -132,6 +132,43 @@ pub fn start(
 }
 
 impl Server {
+    /// Changes which requests are logged.
+    pub fn set_log(&self, policy: LogPolicy) {
+        self.controls().for_each(|control| control.set_log(policy));
+    }
+
+    /// Goes on serving, but has clients give up the connections that they have. See
+    /// [`edge::Control::retire`].
+    pub fn retire(&self, grace: Duration) {
+        self.controls().for_each(|control| control.retire(grace));
+    }
+
+    /// Accepts no more after [`Server::retire`]: connections wait in the listeners' queues.
+    pub fn pause(&self) {
+        self.controls().for_each(|control| control.pause());
+    }
+
+    /// Serves as before [`Server::retire`].
+    pub fn resume(&self) {
+        self.controls().for_each(|control| control.resume());
+    }
+
+    /// Whether no core accepts any more.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.controls().all(|control| control.is_paused())
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.metrics.connections()
+    }
+
+    fn controls(&self) -> impl Iterator<Item = Arc<edge::Control>> {
+        [self.api.control(), self.admin.control()].into_iter()
+    }
+
     /// Has `/readyz` fail from now on, while everything is still answered.
     pub fn announce_stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);

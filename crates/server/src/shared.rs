@@ -82,6 +82,11 @@ impl Shared {
                      accepted, reads and keyed usages get 503"
                 ))
             }
+            IndexState::Opening => Some(
+                "the index is being opened; usages without a key are accepted, reads and keyed \
+                 usages get 503"
+                    .to_owned(),
+            ),
             IndexState::Failed { why } => Some(format!(
                 "the index has failed and is tried again ({why}); usages without a key are taken in, \
                  reads and keyed usages get 503"

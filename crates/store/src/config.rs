@@ -17,6 +17,10 @@ pub struct Config {
     /// Whether there is an index. Without it there are receipts of plain ids, and nothing else is
     /// read; keyed usages are refused.
     pub index_enabled: bool,
+    /// Whether the index is opened by the indexer's thread, after the store: while another process
+    /// still has it open, or so that the store is open soon. Reads and keyed usages are refused until
+    /// then.
+    pub index_later: bool,
     /// The index's settings.
     pub index: IndexOptions,
     /// When the index takes what has gathered.
@@ -51,6 +55,7 @@ impl Config {
             journal: journal::Options::default(),
             tail_bytes_max: 64 << 20,
             index_enabled: true,
+            index_later: false,
             index: IndexOptions::default(),
             run: RunOptions::default(),
             key_window: Duration::from_secs(30 * 24 * 3600),

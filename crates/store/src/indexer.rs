@@ -65,6 +65,12 @@ pub(crate) enum Step {
 }
 
 impl Indexer {
+    /// `open_first`: whether the index is still to be opened.
+    pub(crate) fn new(open_first: bool) -> Self {
+        // As if a failure had been counted and waited out.
+        Self { failing: open_first, ..Self::default() }
+    }
+
     /// Works until the store closes.
     pub(crate) fn run(&mut self, shared: &Shared) {
         loop {
@@ -148,7 +154,7 @@ impl Indexer {
         }
         match self.open(shared, &failure.why) {
             Ok(index) => {
-                tracing::info!(cursor = index.cursor(), "the index is open again");
+                tracing::info!(cursor = index.cursor(), "the index is open");
                 self.failing = false;
                 self.hindered = 0;
                 shared.slot.put(index);
@@ -156,6 +162,10 @@ impl Indexer {
             }
             Err(error) => {
                 shared.slot.still_failed(&error);
+                if matches!(error, IndexError::Locked) {
+                    // Nothing announces that the other side has closed it, so the pause does not grow.
+                    self.hindered = 0;
+                }
                 self.failed(shared, error.blames_files())
             }
         }

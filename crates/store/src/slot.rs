@@ -27,17 +27,29 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// Whether the index's files may be at fault: then making them anew may help.
     pub(crate) blames_files: bool,
+    /// Whether nothing has failed yet: the index is still to be opened for the first time.
+    pub(crate) unopened: bool,
 }
 
 impl Failure {
     pub(crate) fn of_files(why: impl Display) -> Self {
-        Self { why: why.to_string(), blames_files: true }
+        Self { why: why.to_string(), blames_files: true, unopened: false }
+    }
+
+    /// Not a failure that blames the files.
+    pub(crate) fn of_nothing(why: &str) -> Self {
+        Self { why: why.to_owned(), blames_files: false, unopened: false }
+    }
+
+    /// The index is opened after the store.
+    pub(crate) fn unopened() -> Self {
+        Self { unopened: true, ..Self::of_nothing("it is not open yet") }
     }
 }
 
 impl From<&IndexError> for Failure {
     fn from(error: &IndexError) -> Self {
-        Self { why: error.to_string(), blames_files: error.blames_files() }
+        Self { why: error.to_string(), blames_files: error.blames_files(), unopened: false }
     }
 }
 
@@ -80,6 +92,7 @@ impl IndexSlot {
         let mut rebuilds = Rebuilds::default();
         match &index {
             Ok(index) => rebuilds.note(index),
+            Err(Failure { unopened: true, .. }) => {}
             Err(Failure { why, .. }) => tracing::warn!(why, "the index did not open"),
         }
         Self {
@@ -130,6 +143,11 @@ impl IndexSlot {
     pub(crate) fn still_failed(&self, error: &IndexError) {
         let failure = Failure::from(error);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let unopened = state.as_ref().is_err_and(|failure| failure.unopened);
+        if unopened && matches!(error, IndexError::Locked) {
+            // The server before this one is still ending.
+            return;
+        }
         if state.as_ref().err() != Some(&failure) {
             tracing::error!(why = failure.why, "the index could not be opened");
             *state = Err(failure);
@@ -162,6 +180,14 @@ impl IndexSlot {
     /// How often the index was begun anew, and why.
     pub(crate) fn rebuilds(&self) -> Rebuilds {
         self.rebuilds.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the index out of use for good, and closes it: waits for its merges.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let index = std::mem::replace(&mut *state, Err(Failure::of_nothing("it is closed")));
+        drop(state);
+        drop(index);
     }
 
     /// Puts an index to use.

@@ -51,6 +51,9 @@ pub enum IndexState {
         /// Where it will meet the tail.
         target: u64,
     },
+    /// The index is being opened, or the server before this one has not closed it yet: reads and
+    /// keyed usages are refused, keyless ones accepted.
+    Opening,
     /// There is no usable index, or the journal cannot be read for it; it is tried again.
     Failed {
         /// Why.

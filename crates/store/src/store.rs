@@ -73,7 +73,7 @@ impl Store {
         config.validate().map_err(OpenError::Config)?;
         let examined =
             Journal::examine(Arc::clone(&disk), Arc::clone(&clock), config.journal_options())?;
-        let found = match config.index_enabled {
+        let found = match config.index_enabled && !config.index_later {
             true => FoundIndex::open(&config.index_dir(), &config.index),
             false => Ok(None),
         };
@@ -85,7 +85,9 @@ impl Store {
             tracing::warn!(%error, "the file `events` could not be read or written");
             durable
         });
-        let index = if config.index_enabled {
+        let index = if config.index_enabled && config.index_later {
+            Err(Failure::unopened())
+        } else if config.index_enabled {
             if let Err(error) = remove_index(&config.new_index_dir()) {
                 // It is only in the way of space.
                 tracing::warn!(%error, "what an interrupted rebuild has left could not be removed");
@@ -103,7 +105,7 @@ impl Store {
             };
             opened.and_then(prepare).map_err(|error| Failure::from(&error))
         } else {
-            Err(Failure { why: "it is switched off".to_owned(), blames_files: false })
+            Err(Failure::of_nothing("it is switched off"))
         };
         let cursor = index.as_ref().map_or(0, |index| index.cursor());
         let projection = Arc::new(AtomicU64::new(cursor));
@@ -132,7 +134,7 @@ impl Store {
                 projection,
                 index_usages: AtomicU64::new(0),
                 index_runs: AtomicU64::new(0),
-                indexer: Mutex::default(),
+                indexer: Mutex::new(Indexer::new(config.index_later)),
                 threads: Mutex::default(),
                 config,
             }),
@@ -154,6 +156,18 @@ impl Store {
         let indexer = std::thread::Builder::new().name("indexer".into()).spawn(run)?;
         *threads = Some((journal, indexer));
         Ok(())
+    }
+
+    /// Refuses further usages and makes those that were accepted durable: the part of
+    /// [`Store::close`] after which another process may write to the journal, if it has the lock.
+    pub fn finish(&self) -> Result<(), journal::CommitError> {
+        self.shared.journal.finish()
+    }
+
+    /// Closes the index after [`Store::close`], so that another process may open it although this
+    /// store is still in use by reads. Waits for the index's merges.
+    pub fn close_index(&self) {
+        self.shared.slot.close();
     }
 
     /// Refuses further usages, makes those that were accepted durable, has the index take what is
@@ -214,6 +228,7 @@ impl Store {
         // The tail first: the index only moves on meanwhile.
         let target = self.shared.tail.first_seq();
         match self.shared.slot.get() {
+            Err(failure) if failure.unopened => IndexState::Opening,
             Err(failure) => IndexState::Failed { why: failure.why },
             Ok(index) if index.cursor() >= target => IndexState::Ready,
             Ok(index) => match self.shared.slot.stuck() {
@@ -312,6 +327,40 @@ mod tests {
         assert!(!ends_within(&long, Duration::from_millis(20)));
         drop(end);
         assert!(ends_within(&long, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_index_that_is_still_open_elsewhere_is_opened_later() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new(dir.path());
+        config.journal.segment_bytes = 1 << 20;
+        config.journal.pending_bytes_max = 64 << 10;
+        let open = |index_later| {
+            let config = Config { index_later, ..config.clone() };
+            Store::open(config, Arc::new(journal::SystemClock::new())).expect("opens")
+        };
+        let usage = br#"{"patientId":"1","timestamp":1700000000000,"medication":"a"}"#;
+        let usage = usage::decode(usage, usage::UnknownFields::Refuse).expect("valid");
+        let key = crate::Key::Header { principal: "default", key: "k" };
+        let first = open(false);
+        let seq = first.append_keyed(&usage, key, 0).expect("new").seq;
+        // The journal is closed and unlocked; the index is not closed.
+        first.close().expect("closes");
+        let next = open(true);
+        assert_eq!(next.index_state(), IndexState::Opening);
+        assert!(!next.index_once(), "it is still open");
+        assert_eq!(next.index_state(), IndexState::Opening);
+        let refused = next.append_keyed(&usage, key, 0).map(|_| ());
+        assert_eq!(refused.expect_err("not known"), AppendRefused::IndexUnavailable);
+        first.close_index();
+        assert!(matches!(first.index_state(), IndexState::Failed { .. }));
+        // One step opens it, the others catch up.
+        for _ in 0..4 {
+            next.index_once();
+        }
+        assert_eq!(next.index_state(), IndexState::Ready);
+        let again = next.append_keyed(&usage, key, 0).expect("known");
+        assert_eq!((again.replayed, again.seq), (true, seq));
     }
 
     #[test]

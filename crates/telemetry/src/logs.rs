@@ -5,6 +5,9 @@ use std::panic::PanicHookInfo;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 8192;
@@ -22,6 +25,7 @@ pub enum Format {
 pub struct LogWriter {
     _worker: WorkerGuard,
     dropped: ErrorCounter,
+    level: reload::Handle<LevelFilter, Registry>,
 }
 
 impl LogWriter {
@@ -29,6 +33,11 @@ impl LogWriter {
     pub fn dropped_counter(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let dropped = self.dropped.clone();
         move || dropped.dropped_lines() as u64
+    }
+
+    /// Has only events of at least `level` written from now on.
+    pub fn set_level(&self, level: LevelFilter) {
+        self.level.reload(level).expect("the logs last as long as the process");
     }
 }
 
@@ -44,16 +53,17 @@ pub fn start(level: LevelFilter, format: Format) -> LogWriter {
         .thread_name("logs")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let events = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    let (filter, level) = reload::Layer::new(level);
+    let (events, lines) = (registry().with(filter), fmt::layer().with_writer(writer));
     match format {
-        Format::Text => events.with_target(false).init(),
+        Format::Text => events.with(lines.with_target(false)).init(),
         Format::Json => {
-            let events = events.json().flatten_event(true);
-            events.with_current_span(false).with_span_list(false).init();
+            let lines = lines.json().flatten_event(true);
+            events.with(lines.with_current_span(false).with_span_list(false)).init();
         }
     }
     std::panic::set_hook(Box::new(log_panic));
-    LogWriter { _worker: worker, dropped }
+    LogWriter { _worker: worker, dropped, level }
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

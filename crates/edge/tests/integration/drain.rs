@@ -1,6 +1,5 @@
 //! Ending and upgrading without cutting anybody off.
 
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -119,6 +118,48 @@ fn draining_at_once_ends() {
 }
 
 #[test]
+fn a_retiring_server_goes_on_and_may_stay() {
+    let site = Site::start();
+    let mut idle = Raw::connect(site.address);
+    let mut kept = Raw::connect(site.address);
+    for client in [&mut idle, &mut kept] {
+        client.send(POST);
+        assert!(!client.answer().closes());
+    }
+    site.control().retire(SHORT);
+    kept.send(POST);
+    assert!(kept.answer().closes(), "each answer is its connection's last");
+    let mut new = Raw::connect(site.address);
+    new.send(POST);
+    assert!(new.answer().closes(), "new connections are still accepted");
+    assert_eq!(idle.answers_to_the_end(), (Vec::new(), End::Closed), "after the grace");
+
+    site.control().pause();
+    site.wait_until(|| site.control().is_paused());
+    let mut waiting = Raw::connect(site.address);
+    waiting.send(POST);
+    site.wait_for_connections(0);
+    site.control().resume();
+    let answer = waiting.answer();
+    assert_eq!((answer.status, answer.closes()), (201, false), "it waited in the queue");
+    assert!(!site.control().is_paused());
+
+    // What came during a pause is left to the process that holds the same sockets.
+    site.control().retire(SHORT);
+    site.control().pause();
+    site.wait_until(|| site.control().is_paused());
+    let mut waiting = Raw::connect(site.address);
+    waiting.send(POST);
+    site.drain(Duration::ZERO, PATIENCE);
+    assert_eq!(site.join().cut_off, 0);
+    assert_eq!(
+        waiting.answers_to_the_end(),
+        (Vec::new(), End::Reset),
+        "nobody else holds them here"
+    );
+}
+
+#[test]
 fn an_upgrade_under_load_fails_no_request() {
     assert_eq!(failures_in_upgrade(SHORT, PATIENCE), 0);
 }
@@ -135,7 +176,8 @@ fn failures_in_upgrade(grace: Duration, deadline: Duration) -> usize {
     let listeners = edge::listen::bind(&["127.0.0.1:0".to_owned()], 2).expect("a free port");
     let (old_end, new_end) = UnixStream::pair().expect("a pair of sockets");
     let sockets: Vec<_> = listeners.iter().flatten().map(std::os::fd::AsFd::as_fd).collect();
-    edge::handover::send(old_end.as_fd(), b"listeners", &sockets).expect("they are sent");
+    edge::handover::send_descriptors(&old_end, &sockets).expect("they are sent");
+    let count = sockets.len();
     let old = Site::on(listeners, |_| {});
     let address = old.address;
 
@@ -174,8 +216,7 @@ fn failures_in_upgrade(grace: Duration, deadline: Duration) -> usize {
     wait_for_more(500);
     old.drain(grace, deadline);
     old.join();
-    let (note, sockets) = edge::handover::receive(new_end.as_fd()).expect("they were sent");
-    assert_eq!(note, b"listeners");
+    let sockets = edge::handover::receive_descriptors(&new_end, count).expect("they were sent");
     let listeners =
         sockets.into_iter().map(|socket| vec![std::net::TcpListener::from(socket)]).collect();
     let new = Site::on(listeners, |_| {});

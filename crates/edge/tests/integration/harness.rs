@@ -147,7 +147,6 @@ impl Site {
             assert_eq!(client.answer().status, 201);
         }
     }
-
     pub(crate) fn drain(&self, grace: Duration, deadline: Duration) {
         self.control.drain(grace, deadline);
     }

@@ -34,8 +34,10 @@ mod process;
 mod program;
 mod proving;
 mod reading;
+mod signalled;
 mod slow_senders;
 mod stuck;
+mod takeover;
 #[path = "../../../load/tests/integration/live/tmux.rs"]
 mod tmux;
 mod upgrade;

@@ -191,6 +191,7 @@ fn nothing_that_was_sent_is_said() {
     let (status, text) = first.wait();
     assert!(status.success(), "{text}");
     said += &text;
+    until("the index is open", || get(second.admin, "/readyz").status == 200);
     ids.extend(send_marks(second.address, "second"));
     said += &figures(&second);
     // A crash, and what recovery says of it.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -17,6 +18,8 @@ use super::{ASIDE, Disk, File, Identity, Lock, Space, check_same};
 pub struct RealDisk {
     dir: OwnedFd,
     path: PathBuf,
+    /// Locked already; for the next call of [`Disk::lock`].
+    adopted: Mutex<Vec<OwnedFd>>,
 }
 
 impl RealDisk {
@@ -29,7 +32,7 @@ impl RealDisk {
         // As it was named, whatever symbolic links it leads through: they may be changed as well.
         let path = std::path::absolute(path)?;
         let dir = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Self { dir, path })
+        Ok(Self { dir, path, adopted: Mutex::default() })
     }
 
     /// The path it was opened with, made absolute.
@@ -38,10 +41,29 @@ impl RealDisk {
         &self.path
     }
 
+    /// Has the next [`Disk::lock`] go on with a lock that is held already: `descriptors` are
+    /// duplicates of those in [`Lock::descriptors`], in the same order. So a lock passes from one
+    /// process or value to another without ever being free.
+    #[must_use]
+    pub fn adopt_lock(self, descriptors: Vec<OwnedFd>) -> Self {
+        Self { adopted: Mutex::new(descriptors), ..self }
+    }
+
     fn open_at(&self, name: &str, extra: OFlags) -> io::Result<fs::File> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | extra;
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(fs::File::from(fd))
+    }
+
+    /// The adopted `file`, if it is what now has this name.
+    fn check_named(&self, file: OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        let named = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if identity(rustix::fs::fstat(&file)?) != identity(named) {
+            return Err(io::Error::other(format!(
+                "`{name}` is not the file whose lock was handed over"
+            )));
+        }
+        Ok(file)
     }
 
     fn open_aside(&self) -> io::Result<OwnedFd> {
@@ -140,14 +162,26 @@ impl Disk for RealDisk {
         // flock belongs to the open file, so a second open in the same process is refused too,
         // and the kernel releases it whatever way the process ends. Hence the directory is opened
         // once more: its lock ends with this value, not with the disk's.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?;
+        // What was adopted is locked already, and stays so.
+        let adopted =
+            std::mem::take(&mut *self.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut adopted = adopted.into_iter();
+        let dir = match adopted.next() {
+            Some(dir) => self.check_named(dir, ".")?,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?
+            }
+        };
         match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             // NFS locks only what is open for writing, which no directory can be.
             Ok(()) | Err(Errno::BADF) => {}
             Err(error) => return Err(error.into()),
         }
-        let file = self.open_at(name, OFlags::CREATE)?;
+        let file = match adopted.next() {
+            Some(file) => self.check_named(file, name)?.into(),
+            None => self.open_at(name, OFlags::CREATE)?,
+        };
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let identified = (identity(rustix::fs::fstat(&dir)?), identity(rustix::fs::fstat(&file)?));
         Ok(Box::new(RealLock {
@@ -233,6 +267,35 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(held);
         drop(disk.lock("lock").expect("lock after release"));
+    }
+
+    #[test]
+    fn a_lock_passes_on_without_being_free() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(dir.path()).expect("open");
+        let held = disk.lock("lock").expect("first lock");
+        let duplicates = || {
+            let descriptors = held.descriptors().into_iter();
+            descriptors.map(|open| open.try_clone_to_owned().expect("a descriptor")).collect()
+        };
+        let (first, second): (Vec<_>, Vec<_>) = (duplicates(), duplicates());
+        let kept: Vec<_> = duplicates();
+        let next = RealDisk::open(dir.path()).expect("open").adopt_lock(first);
+        let adopted = next.lock("lock").expect("it is the same lock");
+        drop(held);
+        drop(adopted);
+        disk.lock("lock").map(drop).expect_err("a duplicate is still open");
+        drop(kept);
+        let next = RealDisk::open(dir.path()).expect("open").adopt_lock(second);
+        drop(next.lock("lock").expect("the last duplicate"));
+        // Controls: all are closed; and a lock of another file is no lock of this one.
+        let held = disk.lock("lock").expect("it is free");
+        let duplicate = held.descriptors()[0].try_clone_to_owned().expect("a descriptor");
+        let other = tempfile::tempdir().expect("a temporary directory");
+        let other = RealDisk::open(other.path()).expect("open");
+        drop(other.lock("lock").expect("it is free"));
+        let refused = other.adopt_lock(vec![duplicate]).lock("lock").map(drop);
+        refused.expect_err("another file");
     }
 
     #[test]
