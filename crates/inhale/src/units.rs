@@ -57,9 +57,10 @@ mod tests {
         for size in ["64MiB", "1GiB", "4096", "1.5GB"] {
             check(parse_size(size), "");
         }
-        for wrong in ["soon", "10", "", "-1s", "30 dayz"] {
+        for wrong in ["soon", "", "-1s", "30 dayz"] {
             check(load::plan::duration(wrong), "30days");
         }
+        check(load::plan::duration("10"), "write 10s or 10ms");
         for duration in ["250ms", "10s", "1h 30m", "30days", "1min", "0s"] {
             check(load::plan::duration(duration), "");
         }

@@ -35,7 +35,7 @@ fn a_url_alone_makes_a_plan() {
         "1000 requests in 10s",
         "status is 201",
         "POST /api/usages HTTP/1.1",
-        "\"patientId\":\"100\"",
+        "\"patientId\":\"load-100\"",
         "note: without --rate, 100 requests a second",
     ] {
         assert!(said.contains(part), "nothing of {part:?} in {said}");
