@@ -98,7 +98,7 @@ kinds! {
         "Quote the request id to whoever runs the server. A usage with an idempotency key may be sent again: it is stored once.", true;
     DATA_DAMAGED = 500, "data-damaged", "Stored data is damaged",
         "What this request needs cannot be read: a stored file is damaged or missing. If it was a POST with a key, nothing was stored, because the usage that already used the key cannot be compared; `detail` has that usage's id.",
-        "Do not retry; report it to the operator of the server. `inhale journal check` shows the damage. All other usages are still served.", false;
+        "Do not retry; report it to the operator of the server, who can stop it and run `inhale journal check` to see the damage. All other usages are still served.", false;
     OVERLOADED = 503, "overloaded", "There is no room right now",
         "The memory for requests, the connections (--connections-max) or the places for waiting calls are all in use. Nothing was stored.",
         "Send again after `Retry-After` seconds; with an idempotency key that is safe however often.", true;
@@ -112,7 +112,7 @@ kinds! {
         "The summary had to read more usages, one by one, than it had time for (--summary-timeout). That is so where `from` or `to` lies within a quarter of an hour, and while a stretch of the journal expires.",
         "Ask for bounds on whole quarters of an hour, which are counted already, or for a shorter range. The same may be answered when less is asked of the server.", true;
     NOT_SECURED = 503, "not-secured", "Whether the usage is stored is not certain yet",
-        "The server had just written this usage when it was stopped. It must write it once more before it can vouch for it, and the disk has no room for that. Nothing was stored now.",
+        "The server had just written this usage when it was stopped. It must write it once more before it can confirm it, and the disk has no room for that. Nothing was stored now.",
         "Send again after `Retry-After` seconds. It is answered as soon as the operator has freed space.", true;
     STOPPING = 503, "stopping", "The server is stopping",
         "The server takes nothing in any more because it was told to end. Nothing was stored.",
@@ -125,7 +125,7 @@ kinds! {
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldProblem {
-    /// A JSON pointer (RFC 6901) into the body, or a parameter's name.
+    /// A JSON pointer (RFC 6901) to the member of the body or the parameter of the query, or a header's name.
     pub pointer: String,
     /// A word for programs.
     pub code: &'static str,

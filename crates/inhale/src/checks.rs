@@ -1,5 +1,5 @@
-//! What can be known to be wrong before sockets are taken. With `--takeover` that is the last moment
-//! for it: the server that hands them over ends, and then nobody would serve.
+//! What can be known to be wrong before sockets are taken. With `--takeover` it is checked first, so
+//! that a start that must fail does not disturb the running server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,10 +43,13 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
         ),
         (flags.header_timeout.is_zero(), "--header-timeout is 0, in which no head arrives"),
         (flags.body_timeout.is_zero(), "--body-timeout is 0, in which no body arrives"),
-        (flags.stuck_after.is_zero(), "--stuck-after is 0, with which every disk is stuck"),
+        (
+            flags.stuck_after.is_zero(),
+            "--stuck-after is 0, so every disk would count as stuck; use more, such as 2s",
+        ),
         (
             flags.commit_timeout.is_zero(),
-            "--commit-timeout is 0, in which no usage gets to the disk",
+            "--commit-timeout is 0, so every usage would time out; use more, such as 10s",
         ),
         (flags.idle_timeout.is_zero(), "--idle-timeout is 0, in which no answer is taken"),
     ];

@@ -152,7 +152,8 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Requests")]
     pub commit_timeout: Duration,
 
-    /// Connections open at once, over all cores; further ones get 503, health checks excepted
+    /// Connections to --listen open at once, over all cores; further ones get 503. The admin listener
+    /// has 256 of its own, and answers health checks beyond that too
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX, help_heading = "Requests")]
     pub connections_max: usize,
 
@@ -193,8 +194,7 @@ pub(crate) struct ServeFlags {
     )]
     pub log_format: LogFormat,
 
-    /// Log one in this many successful requests, and one in a hundredth as many refused ones (4xx);
-    /// 0 logs neither. Server errors and slow requests are always logged
+    /// Log one in N successful requests and one in N/100 refused ones (4xx); 0 logs neither. Server errors and slow requests are always logged
     #[arg(long, value_name = "N", default_value = "10000", help_heading = "Logs")]
     pub log_sample: u32,
 

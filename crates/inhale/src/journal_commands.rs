@@ -278,7 +278,9 @@ fn print_aside(files: &[AsideFile]) {
         outln!("set aside: {} ({})", file.name, size_text(file.bytes));
     }
     if !files.is_empty() {
-        outln!("nothing reads the files set aside; `inhale journal discard` removes them");
+        outln!(
+            "nothing reads the files set aside; `inhale journal discard --yes` removes them for good"
+        );
     }
 }
 

@@ -32,19 +32,27 @@ pub(crate) fn named(error: anyhow::Error, data: &Path) -> anyhow::Error {
     }
 }
 
-/// The process that holds the flock on `file`, from /proc/locks (proc_locks(5)). `None` when it cannot be
-/// told, as when it runs in another container.
+/// The process that holds the flock on `file`, from /proc/PID/fdinfo (proc_pid_fdinfo(5)). /proc/locks
+/// names the process that took the lock, which has ended if another one took the store over. `None` when
+/// it cannot be told, as when the process belongs to another user or container.
 fn holder(file: &Path) -> Option<u32> {
     let file = file.metadata().ok()?;
     let device = file.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let mut descriptors = std::fs::read_dir(process.path().join("fdinfo")).ok()?.flatten();
+        descriptors
+            .any(|info| std::fs::read_to_string(info.path()).is_ok_and(|info| locks(&info, &place)))
+            .then_some(pid)
+    })
+}
+
+/// Whether the descriptor of `info` holds a flock on the file at `place` (device and inode).
+fn locks(info: &str, place: &str) -> bool {
+    info.lines().any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let held =
-            words.contains(&"FLOCK") && !words.contains(&"->") && words.contains(&place.as_str());
-        // Number, kind, mode, access, process, place, range.
-        held.then(|| words.get(4)?.parse().ok().filter(|pid| *pid > 0)).flatten()
+        words.first() == Some(&"lock:") && words.contains(&"FLOCK") && words.contains(&place)
     })
 }

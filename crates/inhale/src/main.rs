@@ -78,7 +78,7 @@ enum Commands {
     Serve(Layered),
     /// Print the settings that `inhale serve` would use, and where each comes from
     Config(ConfigFlags),
-    /// Check or repair a journal, or rebuild its index, while no server runs on it
+    /// Check or repair a journal, discard files set aside, or rebuild its index, while no server runs on it
     #[command(subcommand)]
     Journal(journal_commands::JournalCommand),
     /// Crash a server under load repeatedly, and verify that no acknowledged usage is lost

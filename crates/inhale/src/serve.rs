@@ -419,7 +419,13 @@ impl Serving {
                 process.reread(&self.server);
             }
             match &reopen_once {
-                Some(can_reopen) if can_reopen() => return End::Reopen,
+                Some(can_reopen) if can_reopen() => {
+                    // The sync that it waited for may have failed since it was looked at above.
+                    return match self.store.failure() {
+                        Some(cause) => End::JournalFailed { cause },
+                        None => End::Reopen,
+                    };
+                }
                 Some(_) => {}
                 None => match self.attend_successor(process.flags.drain_grace) {
                     Outcome::Kept => {}

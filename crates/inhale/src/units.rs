@@ -19,7 +19,7 @@ impl Rate {
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     match load::plan::rate(text)? {
         rate if rate > 0.0 => Ok(Rate(rate)),
-        _ => Err(format!("`{text}` is no usage at all; write it like 1M/m, 16700/s or 5k/s")),
+        _ => Err(format!("`{text}` is a rate of zero; write it like 1M/m, 16700/s or 5k/s")),
     }
 }
 

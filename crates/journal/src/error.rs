@@ -56,7 +56,7 @@ pub enum OpenError {
     /// A segment's header page is damaged though the segment holds data.
     #[error(
         "segment {segment}: {why}; `inhale journal check` shows the damage, \
-         `inhale journal repair` says what could be cut off"
+         `inhale journal repair` says how it would correct this, and what is lost"
     )]
     Header {
         /// The segment's number.
@@ -90,7 +90,7 @@ pub enum OpenError {
         "segment {segment} is damaged at byte {offset}, where sequence {expected_seq} should \
          start, yet a later batch (sequence {later_seq} at byte {later_offset} of segment \
          {later_segment}) proves that it was once whole; `inhale journal check` shows the \
-         damage, `inhale journal repair` says what could be cut off"
+         damage, `inhale journal repair` says how it would correct this, and what is lost"
     )]
     Corruption {
         /// The damaged segment's number.

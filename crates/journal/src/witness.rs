@@ -99,10 +99,11 @@ impl MissingEnd {
     #[must_use]
     pub fn count_text(&self) -> String {
         let least = self.at_least();
+        let are = if least == 1 { "frame is" } else { "frames are" };
         match self.at_most() {
-            Some(most) if most == least => format!("{least} frames are missing"),
+            Some(most) if most == least => format!("{least} {are} missing"),
             Some(most) => format!("at least {least} and at most {most} frames are missing"),
-            None => format!("at least {least} frames are missing"),
+            None => format!("at least {least} {are} missing"),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Shared {
         let more = if places > 1 { format!(" and {} more", places - 1) } else { String::new() };
         Some(format!(
             "stored data is damaged ({first}{more}); requests that need it get 500, all others are \
-             served; `inhale journal check` shows the damage"
+             served; to see the damage, stop the server and run `inhale journal check`"
         ))
     }
 

@@ -13,14 +13,14 @@ use usage::{Usage, UsageId};
 const FILE: NumberFile = NumberFile { name: "events", tmp: "events.tmp", magic: *b"inhEVNT1" };
 
 /// The first sequence whose event ids belong to their patients, as the file says. Without a file it is
-/// `durable`, the journal's position, which is then written; for a new journal that is its first
-/// sequence.
-pub(crate) fn scoped_from(disk: &dyn Disk, durable: u64) -> io::Result<u64> {
+/// `end_seq`, one past the journal's last frame, which is then written; for a new journal that is its
+/// first sequence.
+pub(crate) fn scoped_from(disk: &dyn Disk, end_seq: u64) -> io::Result<u64> {
     if let Some(seq) = FILE.load(disk)? {
         return Ok(seq);
     }
-    FILE.store(disk, durable)?;
-    Ok(durable)
+    FILE.store(disk, end_seq)?;
+    Ok(end_seq)
 }
 
 /// An event id in its former scope, the principal.

@@ -80,10 +80,12 @@ impl Store {
         let witness = found.as_ref().ok().and_then(Option::as_ref).and_then(FoundIndex::witness);
         let (journal, recovery) = examined.open(witness.as_slice())?;
         let durable = journal.durable();
-        // A later position costs more looks for former events, and changes no answer.
-        let events_from = crate::events::scoped_from(&*disk, durable).unwrap_or_else(|error| {
+        // A later position costs more looks for former events, and changes no answer; an earlier one
+        // would miss those of a batch that is yet to be proven.
+        let end_seq = journal.unproven().map_or(durable, |batch| batch.end_seq());
+        let events_from = crate::events::scoped_from(&*disk, end_seq).unwrap_or_else(|error| {
             tracing::warn!(%error, "the file `events` could not be read or written");
-            durable
+            end_seq
         });
         let index = if config.index_enabled && config.index_later {
             Err(Failure::unopened())

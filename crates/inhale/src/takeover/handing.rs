@@ -18,8 +18,8 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(45);
 
 /// Time for the disk to take what is pending, before anything is changed.
 const DISK_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
-/// Time beside the grace for background work of the journal to end.
-const RETIRE_MAX: Duration = Duration::from_secs(30);
+/// Time beside the grace for background work of the journal to end. A signal to end waits as long.
+const RETIRE_MAX: Duration = Duration::from_secs(8);
 /// Deadlines of connections are looked at so often.
 const SWEEP_GRAIN: Duration = Duration::from_millis(150);
 /// How often the successor hears that this takes longer.
@@ -27,7 +27,7 @@ const WAIT_EVERY: Duration = Duration::from_millis(500);
 /// Nobody accepts from here on: time for what is in flight, in which most requests are answered. What
 /// takes longer is answered later; usages among it get 503, for the journal is closed.
 const IN_FLIGHT_WITHIN: Duration = Duration::from_millis(300);
-/// Time for the journal to be closed: for two syncs.
+/// Time for the journal to be closed, for which up to six syncs follow each other.
 const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 /// Time for the successor to open the store and answer.
 const SERVING_WITHIN: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(crate) fn hand_over(
         let _ = handover::send_line(&successor.stream, &format!("{NO}{why}"));
     };
     if store.journal().settle(DISK_ANSWERS_WITHIN).is_err() {
-        refuse("the disk does not take what was written");
+        refuse("the disk does not complete its writes");
         return Outcome::Kept;
     }
     // For requests to the successor, and to open the store again.
@@ -74,11 +74,20 @@ pub(crate) fn hand_over(
         refuse("no file descriptors are free; raise `ulimit -n`");
         return Outcome::Kept;
     }
-    if let Err(why) = retire(&successor, server, store, grace) {
+    // Closing the journal would wait for it, with nobody accepting.
+    let quiet = std::thread::spawn({
+        let store = store.clone();
+        move || store.journal().housekeep(false)
+    });
+    if let Err(why) = retire(&successor, &quiet, server, store, grace) {
         server.resume();
         refuse(why);
         let store = store.clone();
-        std::thread::spawn(move || store.journal().housekeep(true));
+        std::thread::spawn(move || {
+            // Otherwise it might stop housekeeping for good after this has resumed it.
+            let _ = quiet.join();
+            store.journal().housekeep(true);
+        });
         return Outcome::Kept;
     }
     fault::at("paused");
@@ -93,7 +102,7 @@ pub(crate) fn hand_over(
         }
     });
     if !within(CLOSED_WITHIN, || closing.is_finished()) {
-        refuse("the disk does not take what was written");
+        refuse("the disk does not complete its writes");
         server.resume();
         server.announce_stop();
         return Outcome::ReopenOnce(Box::new(move || closing.is_finished()));
@@ -122,20 +131,16 @@ pub(crate) fn hand_over(
     Outcome::ReopenOnce(Box::new(move || successor.peer.has_ended()))
 }
 
-/// Has clients give up their connections, then stops accepting. Fails with the reason if the successor
-/// goes away or this takes too long.
+/// Has clients give up their connections, then stops accepting once `quiet`, which stops the
+/// housekeeping, has ended. Fails with the reason if the successor goes away or this takes too long.
 fn retire(
     successor: &Ready,
+    quiet: &JoinHandle<()>,
     server: &Server,
     store: &Store,
     grace: Duration,
 ) -> Result<(), &'static str> {
     server.retire(grace);
-    // Closing the journal would wait for it, with nobody accepting.
-    let quiet = std::thread::spawn({
-        let store = store.clone();
-        move || store.journal().housekeep(false)
-    });
     let begun = monotonic();
     let (rested, over) = (begun + grace + SWEEP_GRAIN, begun + grace + RETIRE_MAX);
     let mut wait_said = None;
@@ -161,7 +166,7 @@ fn retire(
     store
         .journal()
         .settle(DISK_ANSWERS_WITHIN)
-        .map_err(|_| "the disk does not take what was written")?;
+        .map_err(|_| "the disk does not complete its writes")?;
     server.pause();
     if !within(IN_FLIGHT_WITHIN, || server.is_paused()) {
         return Err("a core does not stop accepting");

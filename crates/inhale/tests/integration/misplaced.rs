@@ -92,3 +92,19 @@ fn repro_misplaced_journal_files_are_named_and_put_right() {
     assert!(!aside.exists());
     assert_eq!(usages_stored(&data), 10);
 }
+
+#[test]
+fn repro_folders_in_the_journal_are_left_alone() {
+    let folder = Folder::new();
+    let (ids, data) = (store(&folder), folder.data());
+    for name in ["notes.tmp", "old.cut", "set-aside/old"] {
+        std::fs::create_dir_all(data.join("journal").join(name)).expect("made");
+    }
+    let server = folder.serve(&SMALL);
+    for id in &ids {
+        get(server.address, &format!("/api/usages/{id}")).expect(200);
+    }
+    server.stop();
+    let (report, code) = journal(&["check"], &data);
+    assert_eq!((code, &report["setAside"]), (Some(0), &serde_json::json!([])), "{report}");
+}

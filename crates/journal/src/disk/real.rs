@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{ASIDE, Disk, File, Identity, Lock, Space, check_same};
@@ -72,13 +72,14 @@ impl RealDisk {
     }
 }
 
-/// Names in a directory, without itself, the one above, and [`ASIDE`].
+/// Names of everything in a directory but folders, which are none of the journal's.
 fn names(dir: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
         // The journal writes no name that is not UTF-8.
         if let Ok(name) = entry.file_name().to_str()
+            && entry.file_type() != FileType::Directory
             && ![".", "..", ASIDE].contains(&name)
         {
             names.push(name.to_owned());

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use journal::disk::sim::Crash;
+use journal::disk::{Disk as _, SimDisk};
 use store::{Accepted, AppendRefused, Key, Store};
 use usage::{UnknownFields, UsageId};
 
@@ -116,6 +118,42 @@ fn retries_across_the_upgrade_find_their_event_and_no_other() {
         let key = Key::Event { principal: "default", event_id: EVENT };
         let late = post_as(&store, &json("1", "A", Some(EVENT)), key, clock_ms).expect("answered");
         assert!(!late.replayed, "beyond the window of keys, indexed: {indexed}");
+    }
+}
+
+/// The batch that was last before the upgrade counts as former though it is proven only later.
+#[test]
+fn repro_a_former_event_in_an_unproven_batch_is_found_once_there_is_room() {
+    let (dir, disk) = (folder(), SimDisk::new(1));
+    let clock = Arc::new(StillClock::default());
+    clock.wall_ms.store(START_MS, Ordering::Relaxed);
+    let open_on = || {
+        let clock: Arc<StillClock> = Arc::clone(&clock);
+        Store::open_on(config(dir.path()), Arc::new(disk.clone()), clock).expect("opens")
+    };
+    let store = open_on();
+    let first = post_as(&store, &json("1", "A", Some(EVENT)), header(EVENT), START_MS);
+    let first = first.expect("new");
+    store.journal().commit_once().expect("commits");
+    drop(store);
+    disk.crash(Crash::Kill);
+    disk.remove("events").expect("a new store has one");
+    // Room for the file `events`, but not for a segment.
+    disk.set_capacity(disk.used_bytes() + 1000);
+    let store = open_on();
+    assert!(store.recovery().full.is_some());
+    assert!(disk.list().expect("listed").contains(&"events".to_owned()));
+    disk.set_capacity(u64::MAX);
+    wait_until("the journal begins", || {
+        store.journal().housekeep_once();
+        store.status().journal.begun
+    });
+    let replayed = Ok(Accepted { replayed: true, ..first });
+    for indexed in [false, true] {
+        if indexed {
+            index(&store);
+        }
+        assert_eq!(post_event(&store, "1", "A"), replayed, "indexed: {indexed}");
     }
 }
 
