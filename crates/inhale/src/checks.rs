@@ -27,12 +27,13 @@ pub(crate) fn refuse_strangers(flags: &ServeFlags) -> Result<()> {
     Ok(())
 }
 
-/// Refuses settings that contradict each other, and those with which nobody would be served.
+/// Refuses settings that contradict each other, and those with which nobody would be served or
+/// nothing kept.
 pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config) -> Result<()> {
     if cores > CORES_MAX {
         bail!("--cores is {cores}; at most {CORES_MAX}");
     }
-    let serves_nobody = [
+    let unusable = [
         (flags.listen.is_empty(), "--listen names no address; name one at least"),
         (flags.admin_listen.is_empty(), "--admin-listen names no address; name one at least"),
         (flags.connections_max == 0, "--connections-max is 0, which lets nobody in; at least 1"),
@@ -44,6 +45,15 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
         (flags.header_timeout.is_zero(), "--header-timeout is 0, in which no head arrives"),
         (flags.body_timeout.is_zero(), "--body-timeout is 0, in which no body arrives"),
         (
+            flags.retain.is_some_and(|retain| retain.is_zero()),
+            "--retain is 0, so every usage would expire at once; use more, such as 365days, or leave \
+             this setting out to keep usages for ever",
+        ),
+        (
+            flags.key_window.is_zero(),
+            "--key-window is 0, so every retry would be stored again; use more, such as 30days",
+        ),
+        (
             flags.stuck_after.is_zero(),
             "--stuck-after is 0, so every disk would count as stuck; use more, such as 2s",
         ),
@@ -53,7 +63,7 @@ pub(crate) fn settings(flags: &ServeFlags, cores: usize, config: &store::Config)
         ),
         (flags.idle_timeout.is_zero(), "--idle-timeout is 0, in which no answer is taken"),
     ];
-    if let Some((_, why)) = serves_nobody.into_iter().find(|(is_so, _)| *is_so) {
+    if let Some((_, why)) = unusable.into_iter().find(|(is_so, _)| *is_so) {
         bail!(why);
     }
     let (api, admin) = (addresses(&flags.listen)?, addresses(&flags.admin_listen)?);

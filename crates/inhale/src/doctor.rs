@@ -287,7 +287,7 @@ fn free_space(dir: &Path, per_second: f64) -> Result<Finding> {
             hours if hours >= 1.0 => Verdict::Warn,
             _ => Verdict::Bad,
         },
-        found: format!("{} free: at least {hours:.0} hours at this rate", size_text(free)),
+        found: format!("{} free: at least {hours:.0} h at this rate", size_text(free)),
         wanted: format!("{} for a day, counting {USAGE_BYTES} bytes a usage before compression", size_text(a_day)),
         mend: Some("inhale serve --data DIR    # with DIR on a larger disk; or --retain to let old usages go".to_owned()),
     })

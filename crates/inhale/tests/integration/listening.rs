@@ -73,11 +73,13 @@ fn strangers_are_let_in_only_when_asked_for() {
 }
 
 #[test]
-fn repro_settings_with_which_nobody_is_served_are_refused() {
+fn repro_settings_that_serve_nobody_or_keep_nothing_are_refused() {
     let place = Place::new();
     for (flag, value) in [
         ("--connections-max", "0"),
         ("--bodies-max", "2047KiB"),
+        ("--retain", "0s"),
+        ("--key-window", "0s"),
         ("--stuck-after", "0s"),
         ("--commit-timeout", "0s"),
         ("--header-timeout", "0s"),
