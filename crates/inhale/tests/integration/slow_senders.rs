@@ -160,8 +160,8 @@ fn more_drips_than_connections_are_bounded_and_pass() {
         most = most.max(server.figure("inhale_connections_open"));
         dripping.has_ended()
     });
-    // With the operator's, and those that are being refused.
-    assert!((2..=101 + 64).contains(&most), "{most}");
+    // With those that are being refused, and the operator's, of which earlier ones may still be ending.
+    assert!((2..=100 + 64 + 4).contains(&most), "{most}");
 }
 
 /// The control: without deadlines the drips stay, and where they take all places nobody is served.
