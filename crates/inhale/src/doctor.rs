@@ -1,5 +1,5 @@
 //! `inhale doctor`: what the asked rate needs of this machine, what the machine gives, and the exact
-//! command that mends each difference.
+//! command that fixes each difference.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -63,7 +63,7 @@ struct Finding {
     /// What it should be, and why.
     wanted: String,
     /// A command to paste.
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 /// Looks at everything, prints it, and returns whether the machine can hold the rate.
@@ -102,7 +102,7 @@ fn print_json(findings: &[Finding]) {
                 "verdict": format!("{:?}", finding.verdict).to_lowercase(),
                 "found": finding.found,
                 "wanted": finding.wanted,
-                "mend": finding.mend,
+                "fix": finding.fix,
             })
         })
         .collect();
@@ -119,8 +119,8 @@ fn print_table(findings: &[Finding]) {
         outln!("{mark}  {:<17} {}", finding.what, finding.found);
         if finding.verdict != Verdict::Good {
             outln!("      {:<17} wanted: {}", "", finding.wanted);
-            if let Some(mend) = &finding.mend {
-                outln!("      {:<17} mend:   {mend}", "");
+            if let Some(fix) = &finding.fix {
+                outln!("      {:<17} fix:    {fix}", "");
             }
         }
     }
@@ -148,7 +148,7 @@ fn file_descriptors(connections: usize) -> Finding {
         wanted: format!(
             "{needed}: {connections} connections (--connections) and the store's files"
         ),
-        mend: Some(format!(
+        fix: Some(format!(
             "ulimit -n {needed}    # as root; for good: LimitNOFILE={needed} in the service's unit"
         )),
     }
@@ -177,7 +177,7 @@ fn listen_backlog(per_second: f64) -> Finding {
         found: value
             .map_or_else(|| format!("{NAME} cannot be read"), |value| format!("{NAME} = {value}")),
         wanted: format!("{advised}: the connections of four seconds, if each usage has a new one"),
-        mend: Some(format!("sudo sysctl -w {NAME}={advised}")),
+        fix: Some(format!("sudo sysctl -w {NAME}={advised}")),
     }
 }
 
@@ -198,7 +198,7 @@ fn port_range(per_second: f64) -> Finding {
             "all of them on machines that send load or stand in front; at {per_second:.0}/s with a \
              connection each, several source addresses are needed too"
         ),
-        mend: Some("sudo sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned()),
+        fix: Some("sudo sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned()),
     }
 }
 
@@ -253,7 +253,7 @@ fn sync_latency(syncs: &Syncs) -> Finding {
         found: format!("{} syncs of 4 KiB: p50 {median:.0?}, p99 {high:.0?}", syncs.0.len()),
         wanted: "p99 of at most 5 ms: every answer waits for one sync, however many share it"
             .to_owned(),
-        mend: Some(
+        fix: Some(
             "inhale serve --data DIR    # with DIR on a disk with a power-loss-protected cache"
                 .to_owned(),
         ),
@@ -270,7 +270,7 @@ fn file_system(dir: &Path) -> Finding {
             |kind| format!("{kind}, which keeps files in memory"),
         ),
         wanted: "one on a disk: a restart of the machine empties this one".to_owned(),
-        mend: Some("inhale serve --data DIR    # with DIR on a disk".to_owned()),
+        fix: Some("inhale serve --data DIR    # with DIR on a disk".to_owned()),
     }
 }
 
@@ -289,7 +289,7 @@ fn free_space(dir: &Path, per_second: f64) -> Result<Finding> {
         },
         found: format!("{} free: at least {hours:.0} h at this rate", size_text(free)),
         wanted: format!("{} for a day, counting {USAGE_BYTES} bytes a usage before compression", size_text(a_day)),
-        mend: Some("inhale serve --data DIR    # with DIR on a larger disk; or --retain to let old usages go".to_owned()),
+        fix: Some("inhale serve --data DIR    # with DIR on a larger disk; or --retain to let old usages go".to_owned()),
     })
 }
 
@@ -313,13 +313,13 @@ fn set_aside(data: &Path) -> Result<Finding> {
         wanted:
             "none: they may hold usages that the journal lacks; keep a copy before you remove them"
                 .to_owned(),
-        mend: Some(format!("inhale journal discard --data {}", data.display())),
+        fix: Some(format!("inhale journal discard --data {}", data.display())),
     })
 }
 
 fn clock() -> Finding {
     let wanted = "a clock kept by NTP: it stamps each usage's time of receipt".to_owned();
-    let mend = Some("sudo apt-get install -y chrony".to_owned());
+    let fix = Some("sudo apt-get install -y chrony".to_owned());
     let source =
         std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
             .unwrap_or_default();
@@ -330,21 +330,21 @@ fn clock() -> Finding {
             verdict: Verdict::Good,
             found: format!("synchronised ({source})"),
             wanted,
-            mend: None,
+            fix: None,
         },
         Some(false) => Finding {
             what: "clock",
             verdict: Verdict::Warn,
             found: format!("not synchronised ({source})"),
             wanted,
-            mend,
+            fix,
         },
         None => Finding {
             what: "clock",
             verdict: Verdict::Warn,
             found: "the kernel does not say".to_owned(),
             wanted,
-            mend,
+            fix,
         },
     }
 }
@@ -381,7 +381,7 @@ fn key_memory(per_second: f64) -> Finding {
         ),
         wanted: "at most half of the memory; a shorter key window, or keys on fewer usages"
             .to_owned(),
-        mend: Some(format!("inhale serve --key-window {days}days")),
+        fix: Some(format!("inhale serve --key-window {days}days")),
     }
 }
 
@@ -400,7 +400,7 @@ mod tests {
     fn a_limit_below_what_is_needed_is_bad_and_names_the_command() {
         let finding = file_descriptors(usize::MAX / 2);
         assert_eq!(finding.verdict, Verdict::Bad);
-        assert!(finding.mend.expect("there is a mend").starts_with("ulimit -n "));
+        assert!(finding.fix.expect("there is a fix").starts_with("ulimit -n "));
         assert_eq!(file_descriptors(0).verdict, Verdict::Good);
     }
 
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(key_memory(1.0).verdict, Verdict::Good);
         let finding = key_memory(1e9);
         assert_eq!(finding.verdict, Verdict::Warn);
-        assert!(finding.mend.is_some_and(|mend| mend.contains("--key-window 1days")));
+        assert!(finding.fix.is_some_and(|fix| fix.contains("--key-window 1days")));
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Shared {
             let cursors = lock(&self.projections);
             let cursor_min = cursors.iter().map(|(_, cursor)| cursor.load(Ordering::SeqCst)).min();
             drop(cursors);
-            let gone = self.look_at_oldest(housekeeper, number, end_seq).and_then(|oldest| {
+            let outcome = self.look_at_oldest(housekeeper, number, end_seq).and_then(|oldest| {
                 let may_go = |newest_ms| rules.may_go(now_ms, newest_ms, end_seq, cursor_min);
                 if !may_go(oldest.newest_ms) {
                     return Ok(false);
@@ -215,7 +215,7 @@ impl Shared {
                 self.forget_oldest(housekeeper, oldest, end_seq);
                 self.finish_leaving(housekeeper).map(|()| true)
             });
-            match gone {
+            match outcome {
                 Ok(true) => removed += 1,
                 Ok(false) => break,
                 Err(error) => {
@@ -282,12 +282,13 @@ impl Shared {
     fn finish_leaving(&self, housekeeper: &mut Housekeeper) -> Result<(), ReadError> {
         let Some(leaving) = &housekeeper.leaving else { return Ok(()) };
         let (segment, name) = (leaving.number, segment_file_name(leaving.number));
-        let gone = if leaving.unknown {
+        let removed = if leaving.unknown {
             make_way(&*self.disk, &name)
         } else {
             remove_if_there(&*self.disk, &name)
         };
-        gone.and_then(|()| self.disk.sync_dir())
+        removed
+            .and_then(|()| self.disk.sync_dir())
             .map_err(|source| ReadError::Io { segment, source })?;
         if let Some(damage) = &leaving.damage {
             let how = if leaving.unknown { "set aside" } else { "removed" };

@@ -1,4 +1,4 @@
-//! `inhale doctor` on the machine at hand: what it finds, and that its commands mend.
+//! `inhale doctor` on the machine at hand: what it finds, and that its commands fix.
 
 use std::process::{Command, Output};
 
@@ -47,7 +47,7 @@ fn check_whole(code: Option<i32>, findings: &[Value]) {
         assert!(["good", "warn", "bad"].contains(&verdict), "{finding}");
         assert!(finding["found"].as_str().is_some_and(|found| !found.is_empty()), "{finding}");
         if verdict != "good" {
-            assert!(finding["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{finding}");
+            assert!(finding["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{finding}");
             assert!(finding["wanted"].as_str().is_some_and(|why| !why.is_empty()), "{finding}");
         }
     }
@@ -56,16 +56,16 @@ fn check_whole(code: Option<i32>, findings: &[Value]) {
 }
 
 #[test]
-fn a_lowered_limit_is_found_and_its_command_mends_it() {
+fn a_lowered_limit_is_found_and_its_command_fixes_it() {
     let (code, findings) = doctor_after("ulimit -n 190");
     check_whole(code, &findings);
     let found = finding(&findings, "file descriptors");
     assert_eq!(found["verdict"], "bad");
-    let mend = found["mend"].as_str().expect("it has one");
-    assert!(mend.starts_with("ulimit -n 1700 "), "{mend}");
+    let fix = found["fix"].as_str().expect("it has one");
+    assert!(fix.starts_with("ulimit -n 1700 "), "{fix}");
     assert_eq!(code, Some(1));
     // The control: what that very command sets is enough.
-    let (code, findings) = doctor_after(mend);
+    let (code, findings) = doctor_after(fix);
     check_whole(code, &findings);
     assert_eq!(finding(&findings, "file descriptors")["verdict"], "good");
     // In between the server serves, if fewer.

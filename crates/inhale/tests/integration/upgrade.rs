@@ -62,7 +62,7 @@ fn a_kill_fails_requests_and_loses_nothing() {
     server.wait();
     let counts = clients.stop();
     assert!(counts.cut_off.load(Relaxed) > 0);
-    // The journal is mended by the next start, before it is counted.
+    // The journal is repaired by the next start, before it is counted.
     let server = Server::start(&data, &log, &[]);
     server.signal(Signal::TERM);
     assert!(server.wait().success());

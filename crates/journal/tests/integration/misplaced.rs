@@ -228,8 +228,8 @@ fn repro_a_start_removed_what_nothing_else_held() {
     fn check(removal_proof: bool, kept: bool) {
         let (disk, _) = store();
         let tmp = format!("{}.tmp", name(2));
-        let good = disk.bytes(&name(2));
-        disk.put(&tmp, good.clone());
+        let intact = disk.bytes(&name(2));
+        disk.put(&tmp, intact.clone());
         let disk = disk.damaged(&name(2), |bytes| bytes[4200] ^= 1);
         let sabotage = Sabotage { removal_proof, ..Sabotage::default() };
         let (journal, _) =
@@ -238,9 +238,9 @@ fn repro_a_start_removed_what_nothing_else_held() {
         let aside = disk.list_aside().expect("lists");
         assert_eq!(aside, if kept { vec![tmp.clone()] } else { Vec::new() });
         if kept {
-            assert!(disk.bytes(&format!("{ASIDE}/{tmp}")) == good);
+            assert!(disk.bytes(&format!("{ASIDE}/{tmp}")) == intact);
             let status = journal.status();
-            assert_eq!(status.bytes_aside, good.len() as u64, "it counts as used disk");
+            assert_eq!(status.bytes_aside, intact.len() as u64, "it counts as used disk");
             assert!(status.bytes > status.bytes_aside);
         }
     }

@@ -203,11 +203,11 @@ fn judge(store: &Store, disk: &Arc<MemoryDisk>, what: &str) -> Outcome {
             outcome.destroyed += before.difference(&intact(&repaired)).count();
             let kept = chain_frames(&journal);
             assert!(kept.is_subset(&store.frames) || kept.len() > store.frames.len(), "{what}");
-            let gone = store
+            let missing = store
                 .frames
                 .iter()
                 .filter(|frame| frame.0 >= found.first_seq() && !kept.contains(frame));
-            outcome.lost = gone.count() as u64;
+            outcome.lost = missing.count() as u64;
             let context = || format!("{what}: {}\n{found:?}\n{plan:?}", outcome.lost);
             // Of zeros and of what is not there at all, the journal's own files show nothing.
             let trace_left =

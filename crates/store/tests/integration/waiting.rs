@@ -140,9 +140,9 @@ fn whoever_does_not_wait_any_more_holds_up_nobody() {
     let tickets = patient(&store);
     let driver = Task::new(tickets.drive());
     let first = post(&store, &nth(0)).expect("room");
-    let gone = Task::new(tickets.durable(first.seq, tickets.now()));
-    assert!(gone.poll().is_pending());
-    drop(gone);
+    let dropped = Task::new(tickets.durable(first.seq, tickets.now()));
+    assert!(dropped.poll().is_pending());
+    drop(dropped);
     let second = post(&store, &nth(1)).expect("room");
     let waiting = Task::new(tickets.durable(second.seq, tickets.now()));
     assert!(waiting.poll().is_pending());
