@@ -10,21 +10,14 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
-/// A wall time for people: `2016-11-01 14:11:51 UTC`.
+/// A wall time for people: `2016-11-01 14:11:51 UTC`. One that the calendar does not reach is
+/// written in milliseconds.
 pub(crate) fn utc_text(ms: u64) -> String {
-    let (seconds, days) = (ms / 1000 % 86_400, ms / 86_400_000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    // Howard Hinnant's civil_from_days: years that begin in March, in eras of 400 of them.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(
+        || format!("{ms} ms after 1970"),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 /// The operating system's clocks. The only place in this crate that reads them.
@@ -73,6 +66,7 @@ mod tests {
         check(0, "1970-01-01 00:00:00 UTC");
         check(1_478_009_511_999, "2016-11-01 14:11:51 UTC");
         check(951_782_400_000, "2000-02-29 00:00:00 UTC");
+        check(u64::MAX, "18446744073709551615 ms after 1970");
         check(4_107_542_399_000, "2100-02-28 23:59:59 UTC");
         check(4_107_542_400_000, "2100-03-01 00:00:00 UTC");
         check(1_798_761_599_000, "2026-12-31 23:59:59 UTC");
